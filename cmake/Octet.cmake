@@ -1,0 +1,43 @@
+# octet_library(NAME SOURCES ... DEPS ...): one static library per folder, with the project's flags.
+# octet_test(NAME SOURCES ... DEPS ... [LABELS ...]): one test program; every TEST in it is a ctest case.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(OCTET_CCACHE ccache)
+if(OCTET_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${OCTET_CCACHE}")
+endif()
+
+add_library(octet_flags INTERFACE)
+target_include_directories(octet_flags INTERFACE "${CMAKE_SOURCE_DIR}")
+target_compile_options(octet_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow)
+# The numbers are a promise: no contraction of a*b+c into one rounding unless a kernel asks for it by name.
+target_compile_options(octet_flags INTERFACE -ffp-contract=off)
+if(OCTET_WERROR)
+  target_compile_options(octet_flags INTERFACE -Werror)
+endif()
+if(OCTET_SANITIZE)
+  target_compile_options(octet_flags INTERFACE -fsanitize=${OCTET_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(octet_flags INTERFACE -fsanitize=${OCTET_SANITIZE})
+endif()
+
+function(octet_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC octet_flags ${ARG_DEPS})
+endfunction()
+
+function(octet_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE octet_flags ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  include(GoogleTest)
+  gtest_discover_tests(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600 DISCOVERY_TIMEOUT 60)
+endfunction()
