@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What this machine's processor can do and how much of it the process may use.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace octet {
+
+/// Instruction sets for which there are kernels, ascending.
+enum class CpuIsa {
+  kPortable,    ///< "portable": plain C++
+  kAvx2,        ///< "avx2": AVX2, FMA, F16C
+  kAvx512,      ///< "avx512": AVX-512 F, BW, VL, DQ
+  kAvx512Bf16,  ///< "avx512_bf16": the same with BF16 and VBMI
+};
+
+[[nodiscard]] std::string_view to_string(CpuIsa isa);
+/// Throws ConfigError listing the known names.
+[[nodiscard]] CpuIsa parse_cpu_isa(std::string_view name);
+
+/// Those which CPUID and the operating system (saved register state) both allow here, ascending; never empty.
+[[nodiscard]] std::vector<CpuIsa> supported_isas();
+
+/// The processor's own name, "AMD EPYC 9R14" or "unknown".
+[[nodiscard]] std::string cpu_name();
+
+/// Cores this process may use: affinity mask and cgroup CPU quota (rounded up), at least 1.
+[[nodiscard]] int usable_cores();
+
+/// Bytes of memory this process may still take: the machine's available memory, or less under a cgroup limit.
+[[nodiscard]] long long available_memory_bytes();
+
+}  // namespace octet

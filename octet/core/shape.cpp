@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/core/shape.h"
+
+#include "octet/base/checked_math.h"
+#include "octet/base/error.h"
+
+namespace octet {
+
+Shape::Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
+
+Shape::Shape(std::span<const int64_t> sizes) {
+  check(sizes.size() <= kMaxRank, "a shape has at most 4 sizes, found " + std::to_string(sizes.size()));
+  for (const int64_t size : sizes) {
+    check(size >= 0, "a size is negative: " + std::to_string(size));
+    const auto product = checked_mul(elements_, size);
+    check(product.has_value(), "the number of elements overflows");
+    sizes_[static_cast<size_t>(rank_++)] = size;
+    elements_ = *product;
+  }
+}
+
+std::string Shape::to_string() const {
+  std::string text = "[";
+  for (int axis = 0; axis < rank_; ++axis) text += (axis > 0 ? ", " : "") + std::to_string((*this)[axis]);
+  return text + "]";
+}
+
+}  // namespace octet
