@@ -56,7 +56,14 @@ struct QuantizeStats {
   int64_t elements = 0;
   int64_t zeroed = 0;     ///< x != 0 that became 0
   int64_t saturated = 0;  ///< |quotient| beyond the largest finite value
-  void add(const QuantizeStats& other);
+
+  void add(const QuantizeStats& other) {
+    signal += other.signal;
+    noise += other.noise;
+    elements += other.elements;
+    zeroed += other.zeroed;
+    saturated += other.saturated;
+  }
 };
 
 /// Where a tile lies in its matrix.
