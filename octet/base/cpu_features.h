@@ -32,4 +32,7 @@ enum class CpuIsa {
 /// Bytes of memory this process may still take: the machine's available memory, or less under a cgroup limit.
 [[nodiscard]] long long available_memory_bytes();
 
+/// Tells the core that it runs a loop that waits.
+void cpu_relax();
+
 }  // namespace octet
