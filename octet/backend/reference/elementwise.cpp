@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include "octet/backend/reference/elements.h"
+#include "octet/backend/reference/reference_backend.h"
+
+namespace octet {
+namespace {
+
+void check_float32(ConstTensorView x, std::string_view operation) {
+  check(x.dtype() == DType::kF32, std::string(operation) + " takes float32 activations");
+}
+
+/// Rotates the pair (x[first], x[second]) by the angle whose cosine and sine are given.
+void rotate(float* x, int64_t first, int64_t second, double cos, double sin) {
+  const double a = x[first];
+  const double b = x[second];
+  x[first] = static_cast<float>(a * cos - b * sin);
+  x[second] = static_cast<float>(b * cos + a * sin);
+}
+
+}  // namespace
+
+void ReferenceBackend::embed(std::span<const int32_t> ids, const QuantMatrixView& table, TensorView y) {
+  check_float32(y, "embed");
+  check(y.rows() == static_cast<int64_t>(ids.size()), "embed gives one row for each id");
+  for (int64_t t = 0; t < y.rows(); ++t) {
+    const int64_t id = ids[static_cast<size_t>(t)];
+    check(id >= 0 && id < table.rows, "a token id lies outside of the table");
+    read_rows(table, id, y.slice_rows(t, t + 1));
+  }
+}
+
+void ReferenceBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) {
+  check_float32(x, "rms_norm");
+  check_float32(y, "rms_norm");
+  const int64_t dim = weight.cols();
+  check(x.shape() == y.shape() && dim > 0 && x.cols() % dim == 0, "rms_norm needs rows of whole runs");
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    for (int64_t begin = 0; begin < x.cols(); begin += dim) {
+      const float* from = x.row<float>(t) + begin;
+      double sum = 0;
+      for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(from[i]) * static_cast<double>(from[i]);
+      const double inverse = 1.0 / std::sqrt(sum / static_cast<double>(dim) + static_cast<double>(eps));
+      for (int64_t i = 0; i < dim; ++i) {
+        const double scaled = static_cast<double>(from[i]) * inverse * static_cast<double>(reference::load(weight, 0, i));
+        y.row<float>(t)[begin + i] = static_cast<float>(scaled);
+      }
+    }
+  }
+}
+
+void ReferenceBackend::add(ConstTensorView x, TensorView y) {
+  check_float32(x, "add");
+  check_float32(y, "add");
+  check(x.shape() == y.shape(), "add needs equal shapes");
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    for (int64_t h = 0; h < x.cols(); ++h) y.row<float>(t)[h] += x.row<float>(t)[h];
+  }
+}
+
+void ReferenceBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
+  check_float32(gate_up, "silu_mul");
+  check_float32(y, "silu_mul");
+  check(gate_up.rows() == y.rows() && (y.rows() == 0 || gate_up.cols() == 2 * y.cols()),
+        "silu_mul halves the columns");
+  for (int64_t t = 0; t < y.rows(); ++t) {
+    for (int64_t i = 0; i < y.cols(); ++i) {
+      const double gate = gate_up.row<float>(t)[i];
+      const double up = gate_up.row<float>(t)[y.cols() + i];
+      y.row<float>(t)[i] = static_cast<float>(gate / (1.0 + std::exp(-gate)) * up);
+    }
+  }
+}
+
+void ReferenceBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) {
+  check_float32(x, "rope");
+  const int64_t half = cos.cols();
+  check(cos.shape() == sin.shape() && cos.dtype() == DType::kF32 && sin.dtype() == DType::kF32,
+        "rope needs float32 cosines and sines of one shape");
+  check(x.rows() == cos.rows() && head_dim > 0 && x.cols() % head_dim == 0 && 2 * half <= head_dim,
+        "rope needs whole heads that hold the rotated columns");
+  const bool interleaved = style == RopeStyle::kInterleaved;
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    for (int64_t begin = 0; begin < x.cols(); begin += head_dim) {
+      for (int64_t i = 0; i < half; ++i) {
+        const int64_t first = begin + (interleaved ? 2 * i : i);
+        const int64_t second = interleaved ? first + 1 : first + half;
+        rotate(x.row<float>(t), first, second, cos.row<float>(t)[i], sin.row<float>(t)[i]);
+      }
+    }
+  }
+}
+
+}  // namespace octet

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <vector>
+
+#include "octet/backend/reference/elements.h"
+#include "octet/backend/reference/reference_backend.h"
+
+namespace octet {
+namespace {
+
+size_t index(int64_t i) { return static_cast<size_t>(i); }
+
+/// Row t of the dense operand, rounded as the precision says: out [K].
+void load_dense(ConstTensorView x, int64_t t, Precision precision, std::span<float> out) {
+  for (int64_t k = 0; k < x.cols(); ++k) {
+    const float value = reference::load(x, t, k);
+    out[index(k)] = precision == Precision::kBFloat16 ? round_to_bfloat16(value) : value;
+  }
+}
+
+int64_t rows_of(const Activations& x) { return x.quantized ? x.quantized->rows : x.dense.rows(); }
+
+/// The left operand as exact numbers, its scales included: [T, K].
+std::vector<double> widen(const Activations& x, int64_t columns) {
+  std::vector<double> result(index(rows_of(x) * columns));
+  std::vector<float> row(index(columns));
+  for (int64_t t = 0; t < rows_of(x); ++t) {
+    if (x.quantized) {
+      reference::load_codes(*x.quantized, t, row);
+    } else {
+      load_dense(x.dense, t, x.precision, row);
+    }
+    for (int64_t k = 0; k < columns; ++k) {
+      const float scale = x.quantized ? x.quantized->scale(t, k) : 1.0F;
+      result[index(t * columns + k)] = static_cast<double>(scale) * static_cast<double>(row[index(k)]);
+    }
+  }
+  return result;
+}
+
+/// Row n of the weight as exact numbers, its scales included: out [K].
+void widen_row(const QuantMatrixView& w, int64_t n, std::span<float> codes, std::span<double> out) {
+  reference::load_codes(w, n, codes);
+  for (int64_t k = 0; k < w.cols; ++k) {
+    out[index(k)] = static_cast<double>(w.scale(n, k)) * static_cast<double>(codes[index(k)]);
+  }
+}
+
+void check_gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
+  const bool dense = !x.quantized.has_value();
+  check(!dense || x.dense.dtype() == DType::kF32, "gemm takes float32 or FP8 activations");
+  check(y.dtype() == DType::kF32, "gemm gives float32");
+  check(rows_of(x) == y.rows(), "gemm gives one row for each row of activations");
+  check(rows_of(x) == 0 || (dense ? x.dense.cols() : x.quantized->cols) == w.cols, "gemm: x and w differ in K");
+  check(y.rows() == 0 || y.cols() == w.rows, "gemm: y and w differ in N");
+  check(bias.empty() || (bias.cols() == w.rows && is_real(bias.dtype())), "gemm: bias and w differ in N");
+}
+
+}  // namespace
+
+void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
+                                            const QuantMatrixView& q) {
+  check(x.dtype() == DType::kF32 && is_fp8(q.dtype), "quantize_activations takes float32 and gives FP8");
+  check(x.rows() == q.rows && (q.rows == 0 || x.cols() == q.cols), "quantize_activations keeps the shape");
+  check(q.scale_kind != ScaleKind::kNone, "quantized activations have one scale per row or per group");
+  const bool grouped = q.scale_kind == ScaleKind::kGrid;
+  std::vector<float> row(index(q.cols));
+  for (int64_t t = 0; t < q.rows; ++t) {
+    load_dense(x, t, precision, row);
+    const int64_t group = grouped ? q.part_of(t).block_cols : std::max<int64_t>(1, q.cols);
+    for (int64_t begin = 0; begin < q.cols; begin += group) {
+      const int64_t end = std::min(begin + group, q.cols);
+      const float amax = reference::abs_max(std::span(row).subspan(index(begin), index(end - begin)));
+      const float dynamic = grouped ? std::max(amax, 1e-10F) / max_finite(q.dtype) : reference::dynamic_scale(amax, q.dtype);
+      const float scale = static_scale.value_or(dynamic);
+      q.scales[grouped ? q.part_of(t).index(t, begin) : t] = scale;
+      for (int64_t k = begin; k < end; ++k) {
+        *q.element(t, k) = static_cast<std::byte>(reference::encode(row[index(k)] / scale, q.dtype, true));
+      }
+    }
+  }
+}
+
+void ReferenceBackend::gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
+  check_gemm(x, w, bias, y);
+  if (y.rows() == 0) return;
+  const int64_t columns = w.cols;
+  const std::vector<double> left = widen(x, columns);  // [T, K]
+  std::vector<float> codes(index(columns));
+  std::vector<double> right(index(columns));
+  for (int64_t n = 0; n < w.rows; ++n) {
+    widen_row(w, n, codes, right);
+    for (int64_t t = 0; t < y.rows(); ++t) {
+      double sum = 0;
+      for (int64_t k = 0; k < columns; ++k) sum += left[index(t * columns + k)] * right[index(k)];
+      if (!bias.empty()) sum += static_cast<double>(reference::load(bias, 0, n));
+      y.row<float>(t)[n] = static_cast<float>(sum);
+    }
+  }
+}
+
+}  // namespace octet
