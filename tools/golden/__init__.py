@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of tools/make_golden.py, one module per family of golden files."""
