@@ -225,6 +225,20 @@ std::vector<int64_t> JsonFields::integers(std::string_view name, int64_t min, in
   return numbers;
 }
 
+std::vector<std::string> JsonFields::strings(std::string_view name) {
+  const Json* value = find(name);
+  if (value == nullptr) return {};
+  std::vector<std::string> items;
+  for (const Json& item : value->is_array() ? *value : Json::array({nullptr})) {
+    if (!item.is_string()) {
+      fault(name, "expected a list of strings, found " + describe(value->is_array() ? item : *value));
+      return {};
+    }
+    items.push_back(item.get<std::string>());
+  }
+  return items;
+}
+
 const Json* JsonFields::object(std::string_view name) {
   const Json* value = find(name);
   if (value == nullptr || value->is_object()) return value;

@@ -32,6 +32,8 @@ class JsonFields {
   [[nodiscard]] std::string string(std::string_view name, std::string fallback);
   /// A number or a list of numbers, as `eos_token_id` is.
   [[nodiscard]] std::vector<int64_t> integers(std::string_view name, int64_t min, int64_t max);
+  /// A list of strings, as `layer_types` is; empty when absent or null.
+  [[nodiscard]] std::vector<std::string> strings(std::string_view name);
   /// The object under `name`, or nullptr when absent or null.
   [[nodiscard]] const Json* object(std::string_view name);
 

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/layers/attention.h"
+
+#include <cmath>
+
+namespace octet {
+namespace {
+
+constexpr int64_t kAlignmentSlack = 128;
+
+LinearSpec qkv_spec(const AttentionLayerSpec& spec) {
+  const int64_t key_rows = spec.num_key_value_heads * spec.head_dim;
+  return {.name = spec.name + ".qkv_proj",
+          .members = {{spec.name + ".q_proj", spec.num_attention_heads * spec.head_dim},
+                      {spec.name + ".k_proj", key_rows},
+                      {spec.name + ".v_proj", key_rows}},
+          .in_features = spec.hidden_size,
+          .bias = spec.qkv_bias};
+}
+
+LinearSpec output_spec(const AttentionLayerSpec& spec) {
+  return {.name = spec.name + ".o_proj",
+          .members = {{spec.name + ".o_proj", spec.hidden_size}},
+          .in_features = spec.num_attention_heads * spec.head_dim,
+          .bias = spec.output_bias};
+}
+
+/// Columns [begin, begin + cols) of a float32 matrix.
+TensorView columns(TensorView x, int64_t begin, int64_t cols) {
+  return {x.data() + begin * static_cast<int64_t>(sizeof(float)), DType::kF32, Shape{x.rows(), cols}, x.row_stride()};
+}
+
+}  // namespace
+
+AttentionLayer::AttentionLayer(const LayerContext& context, const AttentionLayerSpec& spec)
+    : context_(context), spec_(spec), qkv_proj_(context, qkv_spec(spec)), o_proj_(context, output_spec(spec)) {
+  if (spec.qk_norm) {
+    q_norm_ = std::make_unique<RmsNorm>(context, spec.name + ".q_norm", spec.head_dim, spec.rms_norm_eps);
+    k_norm_ = std::make_unique<RmsNorm>(context, spec.name + ".k_norm", spec.head_dim, spec.rms_norm_eps);
+  }
+}
+
+void AttentionLayer::declare(std::vector<Parameter>& parameters) {
+  qkv_proj_.declare(parameters);
+  o_proj_.declare(parameters);
+  if (spec_.qk_norm) {
+    q_norm_->declare(parameters);
+    k_norm_->declare(parameters);
+  }
+}
+
+void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+                             TensorView y, Arena& arena) const {
+  const ArenaScope scope(arena);
+  Backend& backend = context_.backend;
+  const int64_t tokens = batch.tokens();
+  const int64_t query_cols = spec_.num_attention_heads * spec_.head_dim;
+  const int64_t key_cols = spec_.num_key_value_heads * spec_.head_dim;
+
+  const TensorView qkv = arena.tensor(DType::kF32, Shape{tokens, query_cols + 2 * key_cols});
+  qkv_proj_.forward(x, qkv, arena);
+  const TensorView q = columns(qkv, 0, query_cols);                     // [T, Hq D]
+  const TensorView k = columns(qkv, query_cols, key_cols);              // [T, Hk D]
+  const TensorView v = columns(qkv, query_cols + key_cols, key_cols);   // [T, Hk D]
+  if (spec_.qk_norm) {
+    q_norm_->forward(q, q);
+    k_norm_->forward(k, k);
+  }
+  backend.rope(q, spec_.head_dim, angles.cos, angles.sin, spec_.rope_style);
+  backend.rope(k, spec_.head_dim, angles.cos, angles.sin, spec_.rope_style);
+  backend.kv_store(k, v, batch.slots, cache);
+
+  const TensorView attended = arena.tensor(DType::kF32, Shape{tokens, query_cols});
+  const AttentionSpec attention{.query_heads = spec_.num_attention_heads,
+                                .scale = 1.0F / std::sqrt(static_cast<float>(spec_.head_dim)),
+                                .sliding_window = spec_.sliding_window};
+  backend.attention(q, cache, batch.layout, attention, attended);
+  o_proj_.forward(attended, y, arena);
+}
+
+int64_t AttentionLayer::scratch_bytes(int64_t tokens) const {
+  const int64_t floats = qkv_proj_.out_features() + o_proj_.in_features();
+  return tokens * floats * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack + qkv_proj_.scratch_bytes(tokens) +
+         o_proj_.scratch_bytes(tokens);
+}
+
+}  // namespace octet

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/layers/linear.h"
+
+#include "octet/base/checked_math.h"
+
+namespace octet {
+namespace {
+
+/// Block weights take activations in groups as wide as their blocks, all others one scale per token.
+int64_t group_columns(const StorageRule& rule) {
+  return rule.granularity == Granularity::kBlock && !rule.raw_cast ? kScaleBlock : 0;
+}
+
+StorageRule common_rule(const LayerContext& context, const LinearSpec& spec) {
+  std::vector<std::string> modules;
+  for (const LinearMember& member : spec.members) modules.push_back(member.module);
+  return context.quant_spec.merged_rule(modules);
+}
+
+constexpr int64_t kAlignmentSlack = 128;
+
+}  // namespace
+
+Linear::Linear(const LayerContext& context, LinearSpec spec) : context_(context), spec_(std::move(spec)) {
+  weight_.name = spec_.name;
+  weight_.cols = spec_.in_features;
+  weight_.rule = common_rule(context_, spec_);
+  for (const LinearMember& member : spec_.members) {
+    weight_.member_rows.push_back(member.out_features);
+    weight_.rows += member.out_features;
+  }
+  bias_.name = spec_.name + ".bias";
+  bias_.size = spec_.bias ? weight_.rows : 0;
+}
+
+void Linear::declare(std::vector<Parameter>& parameters) {
+  int64_t row = 0;
+  for (const LinearMember& member : spec_.members) {
+    parameters.push_back({.name = member.module + ".weight",
+                          .shape = Shape{member.out_features, spec_.in_features},
+                          .destination = &weight_,
+                          .offset = row,
+                          .required = true,
+                          .twin = {}});
+    if (spec_.bias) {
+      parameters.push_back({.name = member.module + ".bias",
+                            .shape = Shape{member.out_features},
+                            .destination = &bias_,
+                            .offset = row,
+                            .required = true,
+                            .twin = {}});
+    }
+    row += member.out_features;
+  }
+}
+
+void Linear::forward(ConstTensorView x, TensorView y, Arena& arena) const {
+  const auto scheme = context_.quant_spec.activation_scheme(weight_.rule, context_.backend);
+  multiply(context_, scheme, weight_, x, bias_.tensor.view(), y, arena);
+}
+
+int64_t Linear::scratch_bytes(int64_t tokens) const {
+  return multiply_scratch_bytes(context_.quant_spec.activation_scheme(weight_.rule, context_.backend), weight_, tokens);
+}
+
+void multiply(const LayerContext& context, ActivationScheme scheme, const StoredMatrix& weight, ConstTensorView x,
+              ConstTensorView bias, TensorView y, Arena& arena) {
+  const QuantMatrixView w = weight.matrix.view();
+  if (scheme == ActivationScheme::kNone) {
+    context.backend.gemm({.dense = x, .precision = context.precision(), .quantized = {}}, w, bias, y);
+    return;
+  }
+  const ArenaScope scope(arena);
+  const int64_t tokens = x.rows();
+  const int64_t group = group_columns(weight.rule);
+  const ScalePart grid{.row_begin = 0, .row_end = tokens, .block_rows = 1, .block_cols = group,
+                       .grid_cols = group > 0 ? ceil_div(weight.cols, group) : 1};
+  QuantMatrixView q{.data = arena.take(tokens * weight.cols),
+                    .dtype = DType::kF8E4M3,
+                    .rows = tokens,
+                    .cols = weight.cols,
+                    .layout = MatrixLayout::kRowMajor,
+                    .scale_kind = group > 0 ? ScaleKind::kGrid : ScaleKind::kRow,
+                    .scales = nullptr,
+                    .parts = {}};
+  if (group > 0) q.parts = std::span(&grid, 1);
+  q.scales = arena.tensor(DType::kF32, Shape{tokens, grid.grid_cols}).row<float>(0);
+  context.backend.quantize_activations(x, context.precision(), std::nullopt, q);
+  context.backend.gemm({.dense = {}, .precision = context.precision(), .quantized = q}, w, bias, y);
+}
+
+int64_t multiply_scratch_bytes(ActivationScheme scheme, const StoredMatrix& weight, int64_t tokens) {
+  if (scheme == ActivationScheme::kNone) return 0;
+  const int64_t group = group_columns(weight.rule);
+  const int64_t scales = group > 0 ? ceil_div(weight.cols, group) : 1;
+  return tokens * (weight.cols + scales * static_cast<int64_t>(sizeof(float))) + 2 * kAlignmentSlack;
+}
+
+}  // namespace octet

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/// y = x * W^T + b: the layer that nearly all of a model's bytes are in.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "octet/layers/context.h"
+#include "octet/layers/parameter.h"
+
+namespace octet {
+
+/// One matrix of the checkpoint inside a (perhaps merged) linear layer.
+struct LinearMember {
+  std::string module;  ///< checkpoint name without ".weight" and ".bias"
+  int64_t out_features = 0;
+};
+
+struct LinearSpec {
+  std::string name;                   ///< for people and reports
+  std::vector<LinearMember> members;  ///< stacked one below the other: [q; k; v], [gate; up], or one
+  int64_t in_features = 0;
+  bool bias = false;
+};
+
+/// Stored in FP8 or as in the file, as the QuantSpec says for its members, which must agree.
+class Linear {
+ public:
+  /// Throws ConfigError when the options treat the members differently.
+  Linear(const LayerContext& context, LinearSpec spec);
+  Linear(const Linear&) = delete;  // parameters point into it
+  Linear& operator=(const Linear&) = delete;
+
+  /// Appends this layer's parameters; they point into the layer.
+  void declare(std::vector<Parameter>& parameters);
+
+  [[nodiscard]] int64_t in_features() const { return spec_.in_features; }
+  [[nodiscard]] int64_t out_features() const { return weight_.rows; }
+
+  /// x [T, in] float32 -> y [T, out] float32. Scratch comes from the arena and is given back.
+  void forward(ConstTensorView x, TensorView y, Arena& arena) const;
+  /// Bytes of arena that `forward` needs at most.
+  [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
+
+ private:
+  LayerContext context_;
+  LinearSpec spec_;
+  StoredMatrix weight_;  // [out, in]
+  StoredVector bias_;    // [out] or empty
+};
+
+/// The multiply of a stored matrix with activations as its rule and the options say: what Linear and the head share.
+/// `scheme` is kNone or kDynamic.
+void multiply(const LayerContext& context, ActivationScheme scheme, const StoredMatrix& weight, ConstTensorView x,
+              ConstTensorView bias, TensorView y, Arena& arena);
+/// Arena bytes that `multiply` needs at most.
+[[nodiscard]] int64_t multiply_scratch_bytes(ActivationScheme scheme, const StoredMatrix& weight, int64_t tokens);
+
+}  // namespace octet

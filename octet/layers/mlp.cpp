@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/layers/mlp.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kAlignmentSlack = 128;
+
+LinearSpec gate_up_spec(const MlpSpec& spec) {
+  return {.name = spec.name + ".gate_up_proj",
+          .members = {{spec.name + ".gate_proj", spec.intermediate_size}, {spec.name + ".up_proj", spec.intermediate_size}},
+          .in_features = spec.hidden_size,
+          .bias = spec.bias};
+}
+
+LinearSpec down_spec(const MlpSpec& spec) {
+  return {.name = spec.name + ".down_proj",
+          .members = {{spec.name + ".down_proj", spec.hidden_size}},
+          .in_features = spec.intermediate_size,
+          .bias = spec.bias};
+}
+
+}  // namespace
+
+Mlp::Mlp(const LayerContext& context, const MlpSpec& spec)
+    : context_(context), spec_(spec), gate_up_proj_(context, gate_up_spec(spec)), down_proj_(context, down_spec(spec)) {}
+
+void Mlp::declare(std::vector<Parameter>& parameters) {
+  gate_up_proj_.declare(parameters);
+  down_proj_.declare(parameters);
+}
+
+void Mlp::forward(ConstTensorView x, TensorView y, Arena& arena) const {
+  const ArenaScope scope(arena);
+  const int64_t tokens = x.rows();
+  const TensorView gate_up = arena.tensor(DType::kF32, Shape{tokens, 2 * spec_.intermediate_size});
+  gate_up_proj_.forward(x, gate_up, arena);
+  const TensorView activated = arena.tensor(DType::kF32, Shape{tokens, spec_.intermediate_size});
+  context_.backend.silu_mul(gate_up, activated);
+  down_proj_.forward(activated, y, arena);
+}
+
+int64_t Mlp::scratch_bytes(int64_t tokens) const {
+  return tokens * 3 * spec_.intermediate_size * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack +
+         gate_up_proj_.scratch_bytes(tokens) + down_proj_.scratch_bytes(tokens);
+}
+
+}  // namespace octet

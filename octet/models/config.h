@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The fields of config.json that every architecture shares, in both dialects of transformers.
+#pragma once
+
+#include "octet/base/json.h"
+#include "octet/models/decoder_spec.h"
+
+namespace octet {
+
+/// What an architecture has where its config.json is silent.
+struct ConfigDefaults {
+  int64_t max_position_embeddings = 2048;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 10000.0;
+  bool tie_word_embeddings = false;
+};
+
+/// Sizes, head counts, norm epsilon, tying, dtype, rope and token ids. Faults go to `fields`.
+[[nodiscard]] DecoderSpec read_common(JsonFields& fields, const ConfigDefaults& defaults);
+
+/// "bfloat16" (or "torch.bfloat16") -> the dtype; a fault under `name` for anything but the three real dtypes.
+[[nodiscard]] DType read_dtype(JsonFields& fields);
+
+}  // namespace octet

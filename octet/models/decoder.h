@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The one decoder that runs every architecture: embedding, layers, norm, head, from a DecoderSpec.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "octet/layers/attention.h"
+#include "octet/layers/embedding.h"
+#include "octet/layers/mlp.h"
+#include "octet/layers/norm.h"
+#include "octet/models/decoder_spec.h"
+
+namespace octet {
+
+/// One transformer layer: h += attention(norm(h)); h += mlp(norm(h)).
+class DecoderLayer {
+ public:
+  DecoderLayer(const LayerContext& context, const DecoderSpec& spec, int64_t index);
+
+  void declare(std::vector<Parameter>& parameters);
+  /// hidden [T, H] float32, in place.
+  void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache, Arena& arena) const;
+  [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
+
+ private:
+  LayerContext context_;
+  int64_t hidden_size_;
+  RmsNorm input_layernorm_;
+  AttentionLayer self_attn_;
+  RmsNorm post_attention_layernorm_;
+  Mlp mlp_;
+};
+
+/// Holds its layers; the weights come with loading. The steps are const and keep no state: the cache and the arena are
+/// the caller's.
+class Decoder {
+ public:
+  /// backend and quant_spec of the context must outlive it.
+  Decoder(const LayerContext& context, DecoderSpec spec);
+
+  [[nodiscard]] const DecoderSpec& spec() const { return spec_; }
+  [[nodiscard]] const LayerContext& context() const { return context_; }
+
+  /// All parameters; or those of the embedding, of one layer, of final norm and head.
+  [[nodiscard]] std::vector<Parameter> parameters();
+  [[nodiscard]] std::vector<Parameter> embedding_parameters();
+  [[nodiscard]] std::vector<Parameter> layer_parameters(int64_t layer);
+  [[nodiscard]] std::vector<Parameter> head_parameters();
+
+  /// The normalized hidden states [T, H] of a step, in the arena. `caches` has one view per layer.
+  [[nodiscard]] TensorView forward(const Batch& batch, std::span<const KvView> caches, Arena& arena) const;
+
+  /// The same in pieces, for a model that passes through memory layer by layer.
+  void embed(std::span<const int32_t> ids, TensorView hidden) const;
+  void forward_layer(int64_t layer, TensorView hidden, const Batch& batch, const KvView& cache, Arena& arena) const;
+  void final_norm(TensorView hidden) const;
+
+  /// hidden [L, H] (rows of what `forward` returned) -> logits [L, V].
+  void logits(ConstTensorView hidden, TensorView logits, Arena& arena) const;
+
+  /// Arena bytes that a step of `tokens` tokens, of which `logit_rows` get logits in the same arena, needs at most.
+  [[nodiscard]] int64_t workspace_bytes(int64_t tokens, int64_t logit_rows) const;
+
+ private:
+  [[nodiscard]] RopeAngles angles(std::span<const int32_t> positions, Arena& arena) const;
+
+  LayerContext context_;
+  DecoderSpec spec_;
+  RotaryEmbedding rotary_;
+  Vocabulary vocabulary_;
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  RmsNorm norm_;
+};
+
+}  // namespace octet
