@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/base/thread_pool.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "octet/base/cpu_features.h"
+#include "octet/base/error.h"
+
+namespace octet {
+namespace {
+
+class ThreadPoolOf : public ::testing::TestWithParam<int> {};
+
+TEST_P(ThreadPoolOf, CallsTheBodyOnceForEveryIndex) {
+  ThreadPool pool(GetParam());
+  EXPECT_EQ(pool.threads(), GetParam());
+  for (const int64_t count : {0, 1, 2, 7, 64, 1000, 4099}) {
+    std::vector<int> calls(static_cast<size_t>(count), 0);
+    std::atomic<bool> named{true};
+    pool.parallel_for(count, [&](int64_t index, int worker) {
+      ++calls[static_cast<size_t>(index)];
+      if (worker < 0 || worker >= pool.threads()) named = false;
+    });
+    EXPECT_EQ(std::count(calls.begin(), calls.end(), 1), count);
+    EXPECT_TRUE(named);
+  }
+}
+
+TEST_P(ThreadPoolOf, RunsThousandsOfShortLoopsInARow) {
+  ThreadPool pool(GetParam());
+  std::vector<int64_t> sums(17, 0);
+  for (int loop = 0; loop < 5000; ++loop) {
+    pool.parallel_for(17, [&](int64_t index, int) { sums[static_cast<size_t>(index)] += index; });
+  }
+  for (size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(sums[i], 5000 * static_cast<int64_t>(i));
+}
+
+TEST_P(ThreadPoolOf, RethrowsAndGoesOnWorking) {
+  ThreadPool pool(GetParam());
+  for (int round = 0; round < 20; ++round) {
+    std::atomic<int> running{0};
+    const auto loop = [&] {
+      pool.parallel_for(100, [&](int64_t index, int) {
+        ++running;
+        if (index % 10 == 3) {
+          --running;
+          throw FormatError("index " + std::to_string(index));
+        }
+        --running;
+      });
+    };
+    EXPECT_THAT(loop, ::testing::ThrowsMessage<FormatError>(::testing::HasSubstr("index ")));
+    EXPECT_EQ(running, 0);
+    std::atomic<int64_t> sum{0};
+    pool.parallel_for(10, [&](int64_t index, int) { sum += index; });
+    EXPECT_EQ(sum, 45);
+  }
+}
+
+TEST_P(ThreadPoolOf, WakesWorkersThatFellAsleep) {
+  ThreadPool pool(GetParam());
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    std::atomic<int64_t> sum{0};
+    pool.parallel_for(64, [&](int64_t index, int) { sum += index; });
+    EXPECT_EQ(sum, 2016);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, ThreadPoolOf, ::testing::Values(1, 2, 3, 16));
+
+TEST(ThreadPool, UsesItsWorkers) {
+  ThreadPool pool(2);
+  std::atomic<int> arrived{0};  // each body waits until the other thread has come too
+  pool.parallel_for(2, [&](int64_t, int) {
+    ++arrived;
+    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (arrived < 2 && std::chrono::steady_clock::now() < until) std::this_thread::yield();
+  });
+  EXPECT_EQ(arrived, 2);
+}
+
+TEST(ThreadPool, HandsOutIndicesInAscendingOrder) {
+  ThreadPool pool(1);
+  std::vector<int64_t> order;
+  pool.parallel_for(100, [&](int64_t index, int) { order.push_back(index); });
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST(ThreadPool, RefusesALoopInsideALoop) {
+  ThreadPool pool(2);
+  const auto nested = [&] {
+    pool.parallel_for(4, [&](int64_t, int) { pool.parallel_for(4, [](int64_t, int) {}); });
+  };
+  EXPECT_THAT(nested, ::testing::ThrowsMessage<ArgumentError>(::testing::HasSubstr("inside another")));
+}
+
+TEST(ThreadPool, RefusesSizesOutOfRange) {
+  EXPECT_THROW(ThreadPool(0), ArgumentError);
+  EXPECT_THROW(ThreadPool(-1), ArgumentError);
+  EXPECT_THROW(ThreadPool(1025), ArgumentError);
+}
+
+TEST(ThreadPool, WithFarMoreThreadsThanCoresStaysQuick) {
+  ThreadPool pool(4 * usable_cores() + 16);
+  const auto begin = std::chrono::steady_clock::now();
+  for (int loop = 0; loop < 2000; ++loop) {
+    pool.parallel_for(32, [](int64_t, int) { cpu_relax(); });
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));  // 5 ms a loop: a time slice is 3 to 4
+}
+
+TEST(ThreadPool, TakesMoveOnlyAndConstBodies) {
+  ThreadPool pool(2);
+  auto owned = std::make_unique<std::atomic<int>>(0);
+  auto* counter = owned.get();
+  const auto body = [held = std::move(owned)](int64_t, int) { ++*held; };
+  pool.parallel_for(5, body);
+  EXPECT_EQ(*counter, 5);
+}
+
+}  // namespace
+}  // namespace octet
