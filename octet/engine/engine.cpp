@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/engine/engine.h"
+
+#include <algorithm>
+
+#include "octet/base/checked_math.h"
+
+namespace octet {
+namespace {
+
+/// Rows of logits held at a time where every position's are wanted: 64 rows of a 128k vocabulary are 32 MiB.
+constexpr int64_t kLogitRows = 64;
+
+EngineOptions completed(EngineOptions options, const DecoderSpec& spec) {
+  check(options.max_model_len >= 1 && options.max_num_seqs >= 1 && options.max_step_tokens >= 1,
+        "an engine needs room for one sequence of one token");
+  options.kv_cache_tokens = round_up(std::max(options.kv_cache_tokens, options.max_model_len), kKvBlockSize);
+  options.max_step_tokens = std::max(options.max_step_tokens, options.max_num_seqs);
+  if (options.vocab_limit <= 0) options.vocab_limit = spec.vocab_size;
+  options.vocab_limit = std::min(options.vocab_limit, spec.vocab_size);
+  return options;
+}
+
+}  // namespace
+
+KvCacheSpec kv_cache_spec(const DecoderSpec& spec, DType dtype) {
+  return {.layers = spec.num_hidden_layers, .heads = spec.num_key_value_heads, .head_dim = spec.head_dim, .dtype = dtype,
+          .block_size = kKvBlockSize};
+}
+
+StepLimits step_limits(const EngineOptions& options) {
+  return {.max_tokens = std::max(options.max_step_tokens, options.max_num_seqs),
+          .max_sequences = options.max_num_seqs,
+          .max_logit_rows = std::max(options.max_num_seqs, std::min(options.max_step_tokens, kLogitRows)),
+          .max_blocks_per_sequence = ceil_div(options.max_model_len, kKvBlockSize)};
+}
+
+Engine::Engine(const Decoder& decoder, const EngineOptions& options)
+    : decoder_(decoder),
+      options_(completed(options, decoder.spec())),
+      cache_(decoder.context().backend, kv_cache_spec(decoder.spec(), options_.kv_cache_dtype),
+             options_.kv_cache_tokens / kKvBlockSize),
+      blocks_(cache_.num_blocks(), kKvBlockSize),
+      scheduler_({.max_num_seqs = options_.max_num_seqs, .max_step_tokens = options_.max_step_tokens}, blocks_),
+      runner_(decoder, cache_, step_limits(options_)),
+      sampler_(options_.vocab_limit) {
+  events_.reserve(static_cast<size_t>(options_.max_num_seqs));
+}
+
+void Engine::check_prompt(std::span<const int32_t> prompt) const {
+  if (prompt.empty()) throw ArgumentError("prompt: expected at least one token, found none");
+  const int64_t vocab = decoder_.spec().vocab_size;
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] >= 0 && prompt[i] < vocab) continue;
+    throw ArgumentError("prompt[" + std::to_string(i) + "]: expected a token id from 0 to " + std::to_string(vocab - 1) +
+                        ", found " + std::to_string(prompt[i]));
+  }
+}
+
+int64_t Engine::add(Request request) {
+  request.params.validate();
+  check_prompt(request.prompt);
+  const auto length = static_cast<int64_t>(request.prompt.size());
+  if (length >= options_.max_model_len) {
+    throw ArgumentError("prompt: expected at most " + std::to_string(options_.max_model_len - 1) +
+                        " tokens (the context length is " + std::to_string(options_.max_model_len) +
+                        " and one new token must fit), found " + std::to_string(length));
+  }
+  auto sequence = std::make_unique<Sequence>();
+  sequence->prompt_tokens = length;
+  sequence->max_length = length + std::min(request.params.max_tokens, options_.max_model_len - length);
+  sequence->generator.seed(request.params.seed);
+  sequence->params = std::move(request.params);
+  sequence->tokens = std::move(request.prompt);
+  sequence->tokens.reserve(static_cast<size_t>(sequence->max_length));
+  sequence->blocks.reserve(static_cast<size_t>(blocks_.blocks_for(sequence->max_length)));
+  const std::scoped_lock lock(queue_mutex_);
+  sequence->id = next_id_++;
+  queued_.push_back(std::move(sequence));
+  return next_id_ - 1;
+}
+
+void Engine::cancel(int64_t sequence) {
+  const std::scoped_lock lock(queue_mutex_);
+  cancelled_.push_back(sequence);
+}
+
+void Engine::take_queued() {
+  const std::scoped_lock lock(queue_mutex_);
+  for (auto& sequence : queued_) scheduler_.add(std::move(sequence));
+  queued_.clear();
+  for (const int64_t id : cancelled_) scheduler_.remove(id);
+  cancelled_.clear();
+}
+
+bool Engine::has_work() {
+  take_queued();
+  return !scheduler_.empty();
+}
+
+std::span<const TokenEvent> Engine::step() {
+  events_.clear();
+  take_queued();
+  if (scheduler_.empty()) return events_;
+  const auto chunks = scheduler_.next();
+  const ConstTensorView logits = runner_.run(chunks);
+  int64_t row = 0;
+  for (const ScheduledChunk& chunk : chunks) {
+    Sequence& sequence = *chunk.sequence;
+    const bool samples = chunk.samples();
+    sequence.computed = chunk.first + chunk.count;
+    if (!samples) continue;
+    const std::span<const float> values(logits.row<float>(row++), static_cast<size_t>(logits.cols()));
+    const int32_t token = sampler_.sample(values, sequence.params, sequence.generator);
+    sequence.tokens.push_back(token);
+    events_.push_back({.sequence = sequence.id, .token = token, .finished = finish_reason(sequence, token)});
+  }
+  for (const TokenEvent& event : events_) {
+    if (event.finished) scheduler_.remove(event.sequence);
+  }
+  return events_;
+}
+
+std::optional<FinishReason> Engine::finish_reason(const Sequence& sequence, int32_t token) const {
+  const auto contains = [token](const std::vector<int32_t>& ids) { return std::find(ids.begin(), ids.end(), token) != ids.end(); };
+  if (!sequence.params.ignore_eos && contains(decoder_.spec().eos_token_ids)) return FinishReason::kStop;
+  if (contains(sequence.params.stop_token_ids)) return FinishReason::kStop;
+  if (sequence.length() >= sequence.max_length) return FinishReason::kLength;
+  return std::nullopt;
+}
+
+Sequence Engine::prompt_sequence(std::span<const int32_t> prompt) {
+  check_prompt(prompt);
+  Sequence sequence;
+  sequence.tokens.assign(prompt.begin(), prompt.end());
+  if (sequence.length() > options_.max_model_len || !blocks_.grow(sequence.blocks, sequence.length())) {
+    throw ArgumentError("prompt: expected at most " + std::to_string(options_.max_model_len) +
+                        " tokens (the context length), found " + std::to_string(sequence.length()));
+  }
+  return sequence;
+}
+
+}  // namespace octet
