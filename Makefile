@@ -1,0 +1,62 @@
+# Two commands a newcomer needs: `make run` and `make test`. The rest is what they are made of.
+# Under them are plain CMake presets (dev, release, asan, tsan): see CMakePresets.json.
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+DEV := build/dev
+CMAKE_CONFIGURE = cmake --preset $(1) $(CMAKE_ARGS) > build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
+
+.PHONY: help run test build lint bench install setup test-asan test-tsan format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: build ## set this machine up, build a release, generate text with the bundled model in FP8
+	@build/bin/octet generate -p "It was on a dreary night" --raw-prompt -n 120
+
+build: setup ## set up and build the program: build/bin/octet
+	@mkdir -p build/bin
+	@$(call CMAKE_CONFIGURE,release)
+	@cmake --build --preset release -j $(JOBS) --target octet
+	@ln -sf ../release/bin/octet build/bin/octet
+
+test: setup ## set up and run every test; closes with "N passed, N failed, N skipped"
+	@mkdir -p build
+	@$(call CMAKE_CONFIGURE,dev)
+	@cmake --build --preset dev -j $(JOBS)
+	@python3 tools/run_tests.py --preset dev --jobs $(JOBS)
+
+test-asan: setup ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@mkdir -p build
+	@$(call CMAKE_CONFIGURE,asan)
+	@cmake --build --preset asan -j $(JOBS)
+	@python3 tools/run_tests.py --preset asan --jobs $(JOBS)
+
+test-tsan: setup ## the tests of threaded code under ThreadSanitizer
+	@mkdir -p build
+	@$(call CMAKE_CONFIGURE,tsan)
+	@cmake --build --preset tsan -j $(JOBS)
+	@python3 tools/run_tests.py --preset tsan --jobs $(JOBS) --label threads
+
+lint: setup ## clang-format, clang-tidy and the floors of the architecture
+	@mkdir -p build
+	@$(call CMAKE_CONFIGURE,dev)
+	@python3 tools/check_layers.py
+	@python3 tools/lint.py --build $(DEV) --jobs $(JOBS)
+
+format: ## rewrite the sources as clang-format wants them
+	@python3 tools/lint.py --fix-format
+
+bench: setup ## build and run every benchmark: each checks its kernels before it times them
+	@mkdir -p build
+	@$(call CMAKE_CONFIGURE,dev)
+	@cmake --build --preset dev -j $(JOBS)
+	@for program in $(DEV)/bin/bench_*; do echo "== $$program"; $$program || exit 1; done
+
+install: build ## install the program, library headers and demo model under PREFIX
+	@cmake --install build/release --prefix $(PREFIX)
+
+setup: ## install what this project needs (Debian or Ubuntu packages, Rust); cheap when all is there
+	@tools/setup.sh
+
+clean: ## remove everything that was built
+	rm -rf build
