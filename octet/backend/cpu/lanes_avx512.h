@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What lanes-inl.h builds on, for AVX-512 (F, BW, VL, DQ): the number of lanes and the operations that the compiler's vector types lack.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace octet::OCTET_ISA::lanes {
+
+inline constexpr int kLanes = 16;
+
+using F32 = float __attribute__((vector_size(4 * kLanes)));
+using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
+using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
+using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
+using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
+
+inline F32 fma(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+inline F32 from_half(U16 bits) { return (F32)_mm512_cvtph_ps((__m256i)bits); }
+inline U16 to_half(F32 value) { return (U16)_mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+/// Whether any bit is set.
+inline bool any(Halves value) { return _mm512_test_epi32_mask((__m512i)value, (__m512i)value) != 0; }
+/// max(a - b, 0).
+inline Halves subtract_saturated(Halves a, Halves b) { return (Halves)_mm512_subs_epu16((__m512i)a, (__m512i)b); }
+/// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again.
+inline Bytes pack(Halves a, Halves b) { return (Bytes)_mm512_packus_epi16((__m512i)a, (__m512i)b); }
+/// The same with signed saturation, which keeps the highest bit.
+inline Bytes pack_signs(Halves a, Halves b) { return (Bytes)_mm512_packs_epi16((__m512i)a, (__m512i)b); }
+inline Halves low_bytes(Bytes v) { return (Halves)_mm512_unpacklo_epi8((__m512i)v, _mm512_setzero_si512()); }
+inline Halves high_bytes(Bytes v) { return (Halves)_mm512_unpackhi_epi8((__m512i)v, _mm512_setzero_si512()); }
+/// What pack made, in the order of the elements.
+inline Bytes in_order(Bytes packed) {
+  return (Bytes)_mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), (__m512i)packed);
+}
+/// table[index] for every byte, 16 entries.
+inline Bytes lookup(const uint8_t* table, Bytes index) {
+  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return (Bytes)_mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), (__m512i)index);
+}
+
+}  // namespace octet::OCTET_ISA::lanes

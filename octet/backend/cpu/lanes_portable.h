@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What lanes-inl.h builds on, for any processor (vectors of 16 bytes): the number of lanes and the operations that the compiler's vector types lack.
+#pragma once
+
+#include <cstdint>
+
+namespace octet::OCTET_ISA::lanes {
+
+inline constexpr int kLanes = 4;
+
+using F32 = float __attribute__((vector_size(4 * kLanes)));
+using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
+using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
+using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
+using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
+
+inline F32 as_float(I32 value) { return (F32)value; }
+inline I32 as_int(F32 value) { return (I32)value; }
+
+inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+/// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put in.
+inline F32 from_half(U16 bits) {
+  const I32 wide = __builtin_convertvector(bits, I32);
+  const I32 sign = (wide & 0x8000) << 16;
+  const I32 rest = (wide & 0x7fff) << 13;
+  const I32 value = as_int(as_float(rest) * 0x1p112F);
+  const I32 quiet = (wide & 0x7fff) > 0x7c00 ? I32{} + 0x00400000 : I32{};
+  return as_float(sign | ((wide & 0x7c00) == 0x7c00 ? (rest | 0x7f800000 | quiet) : value));
+}
+/// As to_float16 of octet/core/bfloat16.h, lane by lane.
+inline U16 to_half(F32 value) {
+  const I32 bits = as_int(value);
+  const I32 size = bits & 0x7fffffff;
+  const I32 small = as_int(as_float(size) + 0.5F) - 0x3f000000;
+  const I32 above = (size + 0xfff + ((size >> 13) & 1) - (112 << 23)) >> 13;
+  const I32 normal = above > 0x7c00 ? I32{} + 0x7c00 : above;
+  const I32 finite = size < (113 << 23) ? small : normal;
+  const I32 code = size > 0x7f800000 ? (0x7e00 | ((size >> 13) & 0x3ff)) : finite;
+  return __builtin_convertvector(((bits >> 16) & 0x8000) | code, U16);
+}
+
+/// Whether any bit is set.
+inline bool any(Halves value) {
+  uint64_t words[2];
+  __builtin_memcpy(words, &value, sizeof(words));
+  return (words[0] | words[1]) != 0;
+}
+/// max(a - b, 0).
+inline Halves subtract_saturated(Halves a, Halves b) { return a > b ? a - b : Halves{}; }
+/// Both vectors to bytes (they hold no more), in the order in which low_bytes and high_bytes take them apart again.
+inline Bytes pack(Halves a, Halves b) {
+  return __builtin_shufflevector((Bytes)a, (Bytes)b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+}
+/// The high bytes, of which the highest bit is wanted.
+inline Bytes pack_signs(Halves a, Halves b) { return pack(a >> 8, b >> 8); }
+inline Halves low_bytes(Bytes v) {
+  return (Halves)__builtin_shufflevector(v, Bytes{}, 0, 16, 1, 16, 2, 16, 3, 16, 4, 16, 5, 16, 6, 16, 7, 16);
+}
+inline Halves high_bytes(Bytes v) {
+  return (Halves)__builtin_shufflevector(v, Bytes{}, 8, 16, 9, 16, 10, 16, 11, 16, 12, 16, 13, 16, 14, 16, 15, 16);
+}
+/// What pack made, in the order of the elements.
+inline Bytes in_order(Bytes packed) { return packed; }
+/// table[index] for every byte, 16 entries.
+inline Bytes lookup(const uint8_t* table, Bytes index) {
+  Bytes result{};
+  for (int i = 0; i < 4 * kLanes; ++i) result[i] = table[index[i]];
+  return result;
+}
+
+}  // namespace octet::OCTET_ISA::lanes

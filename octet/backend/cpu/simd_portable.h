@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Vectors of 4 lanes in the compiler's own vector types: what the kernels (*-inl.h) are written over, for any machine.
+/// Every simd_<isa>.h offers the same types, constants and functions; this one documents them. Included only by
+/// kernels_<isa>.cpp, so that everything lies in a namespace of the instruction set's own (OCTET_ISA, given by CMake)
+/// and no function compiled with its flags is ever linked into code for another.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace octet::OCTET_ISA {
+
+inline constexpr int kLanes = 4;
+/// Accumulators that fit into the registers beside the operands: rows in vectors x tokens of the multiply's tiles.
+inline constexpr int kTileVectors = 2;
+inline constexpr int kTileTokens = 4;
+
+using F32 [[gnu::vector_size(16)]] = float;
+using I32 [[gnu::vector_size(16)]] = int32_t;
+using U8 [[gnu::vector_size(16)]] = uint8_t;
+using S8 [[gnu::vector_size(16)]] = int8_t;
+
+inline F32 load(const float* from) {
+  F32 v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline void store(float* into, F32 v) { std::memcpy(into, &v, sizeof v); }
+/// 4 * kLanes bytes as 32-bit lanes.
+inline I32 load_lanes(const void* from) {
+  I32 v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline F32 set1(float x) { return F32{x, x, x, x}; }
+inline I32 set1(int32_t x) { return I32{x, x, x, x}; }
+inline F32 zero() { return F32{}; }
+
+inline F32 add(F32 a, F32 b) { return a + b; }
+inline F32 sub(F32 a, F32 b) { return a - b; }
+inline F32 mul(F32 a, F32 b) { return a * b; }
+inline F32 div(F32 a, F32 b) { return a / b; }
+/// a * b + c: rounded once where the machine has it in hardware; here twice, since a call of fma() per lane would
+/// cost more than the whole multiply.
+inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+/// The second operand where either is NaN, as x86 has it.
+inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
+inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
+
+template <int n>
+inline I32 shift_left(I32 v) { return v << n; }
+/// Fills with the sign.
+template <int n>
+inline I32 shift_right(I32 v) { return v >> n; }
+inline I32 bit_and(I32 a, I32 b) { return a & b; }
+inline I32 bit_or(I32 a, I32 b) { return a | b; }
+inline F32 as_float(I32 v) { return reinterpret_cast<F32>(v); }
+inline I32 as_int(F32 v) { return reinterpret_cast<I32>(v); }
+
+/// Larger of each pair of bytes, unsigned and signed.
+inline I32 max_u8(I32 a, I32 b) {
+  const auto x = reinterpret_cast<U8>(a);
+  const auto y = reinterpret_cast<U8>(b);
+  return reinterpret_cast<I32>(x > y ? x : y);
+}
+inline I32 max_s8(I32 a, I32 b) {
+  const auto x = reinterpret_cast<S8>(a);
+  const auto y = reinterpret_cast<S8>(b);
+  return reinterpret_cast<I32>(x > y ? x : y);
+}
+
+/// The float16 in the low (high) half of every lane, widened.
+inline F32 widen_f16_low(I32 v) {
+  F32 out;
+  for (int i = 0; i < kLanes; ++i) {
+    const auto half = static_cast<uint32_t>(v[i]) & 0xffffU;
+    const uint32_t magnitude = half & 0x7fffU;
+    uint32_t bits = (magnitude << 13) + (112U << 23);
+    if (magnitude >= 0x7c00U) bits = (magnitude << 13) | 0x7f800000U;
+    float value = 0;
+    std::memcpy(&value, &bits, sizeof value);
+    if (magnitude < 0x0400U) value = static_cast<float>(magnitude) * 0x1p-24F;
+    out[i] = (half & 0x8000U) != 0 ? -value : value;
+  }
+  return out;
+}
+inline F32 widen_f16_high(I32 v) {
+  return widen_f16_low(reinterpret_cast<I32>(reinterpret_cast<U8>(v)) >> 16);
+}
+
+/// Asks for a line that will be read once, some KiB ahead.
+inline void prefetch(const void* at) { __builtin_prefetch(at, 0, 0); }
+
+}  // namespace octet::OCTET_ISA
