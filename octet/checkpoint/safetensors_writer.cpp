@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <unordered_set>
 #include <utility>
@@ -21,10 +22,13 @@ namespace {
 std::string reason(int error) { return std::generic_category().message(error); }
 
 int64_t declared_bytes(const TensorDeclaration& tensor) {
-  int64_t count = dtype_bits(tensor.dtype);
-  for (const int64_t size : tensor.shape) count = size < 0 ? -1 : checked_mul(count, size).value_or(-1);
-  check(count >= 0 && count % 8 == 0, "the size of tensor " + quote(tensor.name) + " is negative, overflows or is not whole bytes");
-  return count / 8;
+  std::optional<int64_t> bits = dtype_bits(tensor.dtype);
+  for (const int64_t size : tensor.shape) {
+    if (bits) bits = size < 0 ? std::nullopt : checked_mul(*bits, size);
+  }
+  check(bits && *bits % 8 == 0,
+        "the size of tensor " + quote(tensor.name) + " is negative, overflows or is not whole bytes");
+  return *bits / 8;
 }
 
 /// The 8 bytes of length and the header, which spaces fill up so that the data begins at a multiple of 8.
