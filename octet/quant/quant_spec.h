@@ -11,6 +11,7 @@
 
 #include "octet/backend/backend.h"
 #include "octet/core/dtype.h"
+#include "octet/quant/name_pattern.h"
 
 namespace octet {
 
@@ -83,8 +84,10 @@ class QuantSpec {
 
  private:
   [[nodiscard]] bool ignored(std::string_view module) const;
+  [[nodiscard]] StorageRule quantized() const;  ///< the rule of a matrix that is stored in FP8
 
   QuantOptions options_;
+  std::vector<NamePattern> patterns_;
 };
 
 [[nodiscard]] std::string_view to_string(Granularity granularity);

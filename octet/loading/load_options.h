@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the loader is told beside the parameters.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "octet/backend/backend.h"
+#include "octet/base/progress.h"
+#include "octet/core/dtype.h"
+
+namespace octet {
+
+/// Elements that one scale of a grid covers.
+struct BlockSize {
+  int64_t rows = 0;
+  int64_t cols = 0;
+};
+
+struct LoadOptions {
+  /// F32, BF16 or F16: weights that are not quantized keep the dtype of the file where every value of it is one of
+  /// this dtype, and are rounded once to this dtype otherwise.
+  DType compute_dtype = DType::kBF16;
+  /// NaN and infinity in a weight that is quantized: counted instead of refused.
+  bool allow_nonfinite = false;
+  /// Whether what was read is dropped from the page cache. nullopt: when the machine's available memory could not
+  /// hold the model and its files together.
+  std::optional<bool> drop_page_cache;
+  /// About how much is read at a time by one worker. All workers together hold at most `kLoadingBudget`.
+  int64_t tile_bytes = int64_t{2} << 20;
+  /// Tensors (globs or re:) that are no weights and are passed over in silence.
+  std::vector<std::string> skip = {"*rotary_emb.inv_freq"};
+  /// Blocks of scale grids in the file, from its quantization_config; nullopt: found from the grid's own size.
+  std::optional<BlockSize> scale_block;
+  LoadProgressCallback progress;
+  WarningSink warn;
+};
+
+/// All buffers of a load together, for any number of threads.
+inline constexpr int64_t kLoadingBudget = int64_t{32} << 20;
+
+/// What a plan must know of the device.
+struct LoadTarget {
+  MatrixLayout weight_layout = MatrixLayout::kRowMajor;
+  int threads = 1;
+};
+[[nodiscard]] inline LoadTarget load_target(Backend& backend) {
+  return {.weight_layout = backend.weight_layout(), .threads = backend.threads().threads()};
+}
+
+}  // namespace octet

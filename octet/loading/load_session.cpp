@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/loading/load_session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "octet/base/error.h"
+#include "octet/base/faults.h"
+
+namespace octet {
+namespace {
+
+// Tensors up to this many bytes are loaded as one loop, so that the threads seldom wait for each other.
+constexpr int64_t kBatchBytes = int64_t{256} << 20;
+constexpr std::string_view kLedgerGroup = "weights";
+
+}  // namespace
+
+LoadSession::LoadSession(const Parts& parts)
+    : parts_(parts),
+      filler_({.backend = parts.backend,
+               .source = parts.source,
+               .bindings = parts.bindings,
+               .geometry = parts.geometry,
+               .meter = parts.meter}),
+      views_(parts.bindings.destinations.size()),
+      results_(parts.bindings.pieces.size()) {}
+
+void LoadSession::run() {
+  try {
+    load();
+  } catch (...) {
+    release();
+    throw;
+  }
+}
+
+void LoadSession::load() {
+  if (parts_.bindings.pieces.empty()) return;
+  for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
+  parts_.meter.report();
+  for (size_t first = 0; first < parts_.bindings.pieces.size();) {
+    const PieceRange batch = next_batch(first);
+    load_batch(batch);
+    first = batch.second;
+  }
+  compare_twins();
+  parts_.meter.report();
+  if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
+  buffers_.clear();
+}
+
+LoadSession::PieceRange LoadSession::next_batch(size_t first) const {
+  int64_t bytes = 0;
+  size_t last = first;
+  while (last < parts_.bindings.pieces.size() && (last == first || bytes < kBatchBytes)) {
+    bytes += parts_.bindings.pieces[last++].source->bytes();
+  }
+  return {first, last};
+}
+
+void LoadSession::load_batch(PieceRange batch) {
+  for (size_t i = batch.first; i < batch.second; ++i) {
+    const size_t destination = parts_.bindings.pieces[i].destination;
+    if (views_[destination].data == nullptr) take_memory(destination);
+    filler_.adopt_scales(i, buffers_.front(), views_[destination]);
+  }
+  measure(batch);
+  fill(batch);
+  check_values(batch);
+  if (!parts_.drop_page_cache) return;
+  for (size_t i = batch.first; i < batch.second; ++i) parts_.source.drop_cache(*parts_.bindings.pieces[i].source);
+}
+
+void LoadSession::measure(PieceRange batch) {
+  std::vector<Tile> tiles;
+  for (size_t i = batch.first; i < batch.second; ++i) {
+    if (filler_.needs_measuring(i)) filler_.append_tiles(i, tiles);
+  }
+  std::vector<TileResult> found(tiles.size());
+  for_each_tile(tiles.size(),
+                [&](size_t i, const TileBuffer& buffer) { found[i] = filler_.measure(tiles[i], buffer); });
+  for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
+}
+
+// Results are added in the order of the tiles, so that the report does not depend on which thread was faster.
+void LoadSession::fill(PieceRange batch) {
+  std::vector<Tile> tiles;
+  for (size_t i = batch.first; i < batch.second; ++i) filler_.append_tiles(i, tiles);
+  std::vector<TileResult> found(tiles.size());
+  for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
+    const size_t piece = tiles[i].piece;
+    const TileResult* measured = filler_.needs_measuring(piece) ? &results_[piece] : nullptr;
+    found[i] = filler_.fill(tiles[i], buffer, views_[parts_.bindings.pieces[piece].destination], measured);
+  });
+  for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
+}
+
+void LoadSession::check_values(PieceRange batch) const {
+  Faults faults;
+  for (size_t i = batch.first; i < batch.second; ++i) {
+    const Piece& piece = parts_.bindings.pieces[i];
+    const TileResult& result = results_[i];
+    if (piece.kind == PieceKind::kQuantize && result.nonfinite > 0 && !parts_.allow_nonfinite) {
+      faults.add(place(*piece.source) + ": " + std::to_string(result.nonfinite) +
+                 " values are NaN or infinite, the first in row " + std::to_string(result.first_nonfinite_row) +
+                 "; --allow-nonfinite loads them all the same");
+    }
+    if (result.overflow) {
+      faults.add(place(*piece.source) + ": holds values beyond the range of " +
+                 std::string(to_string(parts_.bindings.destinations[piece.destination].spec.dtype)) +
+                 "; choose --dtype bfloat16 or float32");
+    }
+  }
+  faults.throw_if_any<FormatError>(parts_.source.describe());
+}
+
+void LoadSession::compare_twins() {
+  for (size_t i = 0; i < parts_.bindings.pieces.size(); ++i) {
+    const Piece& piece = parts_.bindings.pieces[i];
+    if (piece.twin == nullptr) continue;
+    const int64_t rows = piece.source->rows();
+    const int64_t bytes_per_row = (piece.source->bytes() + piece.twin->bytes()) / rows;
+    const int64_t step = std::max<int64_t>(1, parts_.geometry.tile_bytes / bytes_per_row);
+    std::vector<Tile> tiles;
+    for (int64_t begin = 0; begin < rows; begin += step) {
+      tiles.push_back({.piece = i, .begin = begin, .end = std::min(rows, begin + step)});
+    }
+    std::vector<TileFiller::Difference> found(tiles.size());
+    for_each_tile(tiles.size(),
+                  [&](size_t t, const TileBuffer& buffer) { found[t] = filler_.compare_twin(tiles[t], buffer); });
+    TwinDifference difference{.name = piece.source->name, .twin = piece.twin->name};
+    for (const TileFiller::Difference& part : found) {
+      difference.differing += part.differing;
+      difference.max_abs_difference = std::max(difference.max_abs_difference, part.max_abs);
+    }
+    twins_.push_back(std::move(difference));
+    if (parts_.drop_page_cache) parts_.source.drop_cache(*piece.twin);
+  }
+}
+
+void LoadSession::take_memory(size_t index) {
+  const Destination& destination = parts_.bindings.destinations[index];
+  const MatrixSpec& spec = destination.spec;
+  Allocator& allocator = parts_.backend.allocator();
+  MemoryLedger& ledger = parts_.backend.ledger();
+  if (auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target)) {
+    (*matrix)->matrix = QuantMatrix(allocator, ledger, kLedgerGroup, spec);
+    views_[index] = (*matrix)->matrix.view();
+    return;
+  }
+  Tensor& tensor = std::get<StoredVector*>(destination.target)->tensor;
+  tensor = Tensor(Buffer(allocator, ledger, kLedgerGroup, spec.bytes()), spec.dtype, Shape{spec.cols});
+  views_[index] = {.data = tensor.view().data(), .dtype = spec.dtype, .rows = 1, .cols = spec.cols};
+}
+
+void LoadSession::release() noexcept {
+  buffers_.clear();
+  for (size_t i = 0; i < views_.size(); ++i) {
+    if (views_[i].data == nullptr) continue;
+    const Destination& destination = parts_.bindings.destinations[i];
+    if (auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target)) {
+      (*matrix)->matrix = QuantMatrix();
+    } else {
+      std::get<StoredVector*>(destination.target)->tensor = Tensor();
+    }
+  }
+}
+
+// Each body of the pool's loop is a worker that owns one buffer and takes tiles until there are none: so there may be
+// fewer buffers than threads.
+void LoadSession::for_each_tile(size_t count, const std::function<void(size_t, const TileBuffer&)>& body) {
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  const auto workers = static_cast<int64_t>(std::min(buffers_.size(), count));
+  parts_.backend.threads().parallel_for(workers, [&](int64_t worker, int /*thread*/) {
+    try {
+      for (size_t i = next++; i < count && !failed && !parts_.meter.cancelled(); i = next++) {
+        body(i, buffers_[static_cast<size_t>(worker)]);
+        parts_.meter.tick();
+      }
+    } catch (...) {
+      failed = true;
+      throw;
+    }
+  });
+  if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
+}
+
+}  // namespace octet

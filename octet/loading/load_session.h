@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/// One run of a loader: takes memory, hands tiles to the workers in the order of the files, and gives everything back
+/// when something goes wrong.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "octet/loading/load_report.h"
+#include "octet/loading/tile_filler.h"
+
+namespace octet {
+
+class LoadSession {
+ public:
+  struct Parts {
+    Backend& backend;
+    const WeightSource& source;
+    const Bindings& bindings;
+    const TileGeometry& geometry;
+    LoadMeter& meter;
+    bool allow_nonfinite = false;
+    bool drop_page_cache = false;
+  };
+  explicit LoadSession(const Parts& parts);
+
+  /// Fills every destination, or none and throws.
+  void run();
+
+  /// One for each piece of the bindings.
+  [[nodiscard]] std::span<const TileResult> results() const { return results_; }
+  [[nodiscard]] const std::vector<TwinDifference>& twins() const { return twins_; }
+
+ private:
+  using PieceRange = std::pair<size_t, size_t>;
+
+  void load();
+  [[nodiscard]] PieceRange next_batch(size_t first) const;
+  void load_batch(PieceRange batch);
+  void measure(PieceRange batch);
+  void fill(PieceRange batch);
+  void check_values(PieceRange batch) const;
+  void compare_twins();
+  void take_memory(size_t destination);
+  void release() noexcept;
+  /// Runs `body(tile index, buffer)` over the workers; throws Interrupted when the load is cancelled.
+  void for_each_tile(size_t count, const std::function<void(size_t, const TileBuffer&)>& body);
+
+  Parts parts_;
+  TileFiller filler_;
+  std::vector<TileBuffer> buffers_;
+  std::vector<QuantMatrixView> views_;  // of each destination; null data until its memory is taken
+  std::vector<TileResult> results_;
+  std::vector<TwinDifference> twins_;
+};
+
+}  // namespace octet
