@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 LENGTHS = (1, 7, 40)
 LONG = (1, 7, 70)
+SHORT = (1, 7, 24)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Kind:
     variants: tuple = ()
     file_fields: dict = field(default_factory=dict)
     without: dict = field(default_factory=dict)
+    silent: str = ""  # tensors that end so cannot move the logits
 
 
 SMALL = {"vocab_size": 131, "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
@@ -47,8 +49,9 @@ LLAMA_KINDS = (
          variants=("fp8_per_channel", "fp8_per_channel_tables"),
          without={"theta": {"rope_parameters": rope(theta=500.0)}}),
     Kind("llama_bias", "LlamaConfig",
-         SMALL | {"hidden_size": 60, "num_attention_heads": 5, "num_key_value_heads": 1, "intermediate_size": 70,
-                  "attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-2, "rope_parameters": rope(theta=700.0)},
+         NARROW | {"hidden_size": 60, "num_attention_heads": 5, "num_key_value_heads": 1, "intermediate_size": 70,
+                   "attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-2,
+                   "rope_parameters": rope(theta=700.0)},
          dialect="v4", variants=("fp8_per_channel",),
          without={"eps": {"rms_norm_eps": 1e-5}, "theta": {"rope_parameters": rope()}}),
     Kind("llama_linear", "LlamaConfig", NARROW | {"rope_parameters": rope("linear", factor=4.0)}, dialect="v4",
@@ -82,8 +85,9 @@ MISTRAL_KINDS = (
                   "num_key_value_heads": 1, "rope_parameters": rope()},
          without={"window": {"sliding_window": None}, "window's width": {"sliding_window": 9}}),
     Kind("mistral_full", "MistralConfig",
-         SMALL | {"head_dim": 10, "num_attention_heads": 6, "sliding_window": None, "rope_parameters": rope(theta=1e6)},
-         dialect="v4", shard_size="60KB"),
+         NARROW | {"head_dim": 10, "num_attention_heads": 6, "sliding_window": None,
+                   "rope_parameters": rope(theta=1e6)},
+         dialect="v4", shard_size="40KB"),
 )
 
 QWEN_KINDS = (
@@ -110,3 +114,49 @@ QWEN_KINDS = (
 )
 
 KINDS = LLAMA_KINDS + MISTRAL_KINDS + QWEN_KINDS
+
+MOE = SMALL | {"vocab_size": 67, "hidden_size": 24, "intermediate_size": 40}
+MOE_VARIANTS = ("fp8_per_channel",)
+LATENT = {"num_key_value_heads": 4, "q_lora_rank": 20, "kv_lora_rank": 12, "qk_nope_head_dim": 10,
+          "qk_rope_head_dim": 6, "v_head_dim": 14, "n_routed_experts": 6, "n_shared_experts": 1,
+          "num_experts_per_tok": 2, "moe_intermediate_size": 22, "norm_topk_prob": True}
+
+MORE_KINDS = (
+    Kind("qwen2_moe", "Qwen2MoeConfig",
+         MOE | {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 22, "norm_topk_prob": False,
+                "shared_expert_intermediate_size": 30, "decoder_sparse_step": 1, "rope_parameters": rope()},
+         dialect="v4", lengths=SHORT, variants=MOE_VARIANTS,
+         without={"norm_topk_prob": {"norm_topk_prob": True}, "experts per token": {"num_experts_per_tok": 3}}),
+    Kind("qwen2_moe_mixed", "Qwen2MoeConfig",
+         MOE | {"num_hidden_layers": 3, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 22,
+                "shared_expert_intermediate_size": 30, "decoder_sparse_step": 2, "mlp_only_layers": [],
+                "norm_topk_prob": True, "rope_parameters": rope()}, lengths=SHORT),
+    Kind("qwen3_moe", "Qwen3MoeConfig",
+         MOE | {"head_dim": 16, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 22,
+                "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "rope_parameters": rope()},
+         shard_size="30KB", lengths=SHORT, variants=MOE_VARIANTS,
+         without={"norm_topk_prob": {"norm_topk_prob": False}}),
+    Kind("mixtral", "MixtralConfig",
+         MOE | {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": None, "rope_parameters": rope()},
+         dialect="v4", lengths=SHORT, variants=MOE_VARIANTS),
+    Kind("glm4_moe_lite", "Glm4MoeLiteConfig",
+         MOE | LATENT | {"routed_scaling_factor": 1.8, "n_group": 1, "topk_group": 1,
+                         "mlp_layer_types": ["dense", "sparse"], "rms_norm_eps": 1e-5, "rope_parameters": rope()},
+         dialect="v4", file_fields={"first_k_dense_replace": 1}, lengths=SHORT, variants=MOE_VARIANTS,
+         without={"routed_scaling_factor": {"routed_scaling_factor": 1.0}}),
+    Kind("deepseek_v3", "DeepseekV3Config",
+         MOE | LATENT | {"routed_scaling_factor": 2.5, "n_group": 3, "topk_group": 2, "first_k_dense_replace": 1,
+                         "rope_parameters": rope("yarn", mscale=1.0, mscale_all_dim=1.0, **YARN)}, lengths=LONG,
+         without={"groups": {"n_group": 1, "topk_group": 1},
+                  "mscale": {"rope_parameters": rope("yarn", mscale=1.0, **YARN)}}),
+    Kind("opt", "OPTConfig",
+         {"vocab_size": 67, "hidden_size": 36, "ffn_dim": 50, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "max_position_embeddings": 64, "word_embed_proj_dim": 36, "do_layer_norm_before": True, "bos_token_id": 2,
+          "eos_token_id": 2, "pad_token_id": 1, "dropout": 0.0}, dtype="float16", lengths=SHORT, variants=MOE_VARIANTS,
+         silent="k_proj.bias"),  # without rotation it adds the same to every key's score
+    Kind("opt_post_norm", "OPTConfig",
+         {"vocab_size": 67, "hidden_size": 36, "ffn_dim": 50, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "max_position_embeddings": 64, "word_embed_proj_dim": 20, "do_layer_norm_before": False, "bos_token_id": 2,
+          "eos_token_id": 2, "pad_token_id": 1, "dropout": 0.0}, dtype="float16", lengths=SHORT,
+         silent="k_proj.bias"),
+)

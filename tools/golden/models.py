@@ -14,9 +14,10 @@ import transformers
 
 from .files import fresh_folder, write_json, write_tensors
 from .float_vectors import E4M3, E5M2, decode_fp8, encode_fp8
-from .model_kinds import KINDS, Kind
+from .model_kinds import KINDS, MORE_KINDS, Kind
 from .quant_vectors import GRANULARITIES, blocks_of, matrix_of, vllm
 
+EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 GREEDY_STEPS = 20
 LEAST_MARGIN = 2e-3  # of the largest logit, so that the greedy choice is no matter of rounding
 LEAST_EFFECT = 1e-3
@@ -41,6 +42,8 @@ def spread(name: str, parameter: torch.Tensor, generator: torch.Generator) -> to
         return 1 + 0.3 * noise
     if any(table in name for table in TABLES):
         return 0.3 * noise
+    if "embed_positions" in name:
+        return noise
     wide = 1.6 if "q_proj" in name or "k_proj" in name else 1.0
     return wide * noise / parameter.shape[-1] ** 0.5
 
@@ -48,8 +51,7 @@ def spread(name: str, parameter: torch.Tensor, generator: torch.Generator) -> to
 def build(kind: Kind, seed: int):
     """The model in float32, its weights exactly representable in the file's dtype."""
     config = getattr(transformers, kind.config_class)(**kind.config)
-    config._attn_implementation = "eager"
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    model = transformers.AutoModelForCausalLM.from_config(config, **EAGER).eval()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
@@ -62,15 +64,16 @@ def build(kind: Kind, seed: int):
 
 def to_v4(config: dict, kind: Kind) -> dict:
     """The same configuration in the words of transformers 4 and of files older still."""
-    old = {key: value for key, value in config.items() if key not in ("rope_parameters", "layer_types", "dtype")}
+    new = ("rope_parameters", "layer_types", "mlp_layer_types", "dtype")
+    old = {key: value for key, value in config.items() if key not in new}
     parameters = dict(config["rope_parameters"])
     old["rope_theta"] = parameters.pop("rope_theta")
     if parameters["rope_type"] == "linear":  # the oldest spelling
         parameters["type"] = parameters.pop("rope_type")
     old["rope_scaling"] = None if parameters.get("rope_type") == "default" else parameters
     old["torch_dtype"] = config["dtype"]
-    if old.get("head_dim", 0) * old["num_attention_heads"] == old["hidden_size"]:
-        del old["head_dim"]  # old files leave it to be derived
+    if (old.get("head_dim") or 0) * old["num_attention_heads"] in (0, old["hidden_size"]):
+        old.pop("head_dim", None)  # old files leave it to be derived
     old["transformers_version"] = "4.44.0"
     return dict(sorted(old.items()))
 
@@ -97,6 +100,8 @@ def check_effects(model, kind: Kind, ids: list, seed: int) -> float:
     """The smallest effect of taking one tensor or feature away; refuses one that nobody would miss."""
     whole, effects = logits_of(model, ids), {}
     for name, parameter in model.named_parameters():
+        if kind.silent and name.endswith(kind.silent):
+            continue
         kept = parameter.data.clone()
         if name.endswith("bias"):
             parameter.data.zero_()
@@ -174,7 +179,7 @@ def write_model(kind: Kind, root: Path) -> str:
     effect = check_effects(model, kind, sequences[-1], seed)
     save(model, kind, folder)
 
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **EAGER)
     logits = [logits_of(loaded.eval(), ids) for ids in sequences]
     error = max(relative(logits_of(model, ids), own) for ids, own in zip(sequences, logits))
     if error > LOAD_TOLERANCE:
@@ -197,12 +202,12 @@ def write_model(kind: Kind, root: Path) -> str:
     return f"  {kind.name}: {size} bytes, least effect {effect:.4f}, least margin {margin:.4f}"
 
 
-def write_models(root: Path) -> str:
+def write_models(root: Path, family: str) -> str:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    folder = fresh_folder(root / "models")
+    folder = fresh_folder(root / family)
     lines = []
-    for kind in KINDS:
+    for kind in KINDS if family == "models" else MORE_KINDS:
         lines.append(write_model(kind, folder))
         print(lines[-1], flush=True)
     return f"{len(lines)} models"

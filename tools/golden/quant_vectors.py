@@ -135,7 +135,7 @@ def plain_rows(rows: int, columns: int) -> torch.Tensor:
 
 
 def hard_rows(rows: int, columns: int, dtype: torch.dtype, fmt: Fp8Format) -> torch.Tensor:
-    """Row i is of kind i mod 9: zeros, tiny, subnormal, huge, midpoints, signed zeros, one value, normal, near floors."""
+    """Row i is of kind i mod 9: zeros, tiny, subnormal, huge, midpoints, -0, a single value, normal, near floors."""
     x = plain_rows(rows, columns)
     codes = torch.arange(256, dtype=torch.int32).to(torch.uint8)
     grid = decode_fp8(codes, fmt)
