@@ -26,7 +26,8 @@ int64_t reclaimable(const fs::path& stat, std::string_view prefix) {
   int64_t value = 0;
   int64_t sum = 0;
   while (file >> name >> value) {
-    if (name == std::string(prefix) + "inactive_file" || name == std::string(prefix) + "active_file") sum += value;
+    if (name == std::string(prefix) + "inactive_file" || name == std::string(prefix) + "active_file")
+      sum += value;
   }
   return sum;
 }
@@ -48,17 +49,19 @@ void read_cpu(const fs::path& folder, CgroupLimits& limits) {
 }
 
 void read_memory(const fs::path& folder, CgroupLimits& limits) {
-  const auto tighten_to = [&](std::optional<int64_t> limit, std::optional<int64_t> used, std::string_view prefix) {
+  const auto tighten_to = [&](std::optional<int64_t> limit, std::optional<int64_t> used,
+                              std::string_view prefix) {
     if (!limit || !used) return;
     const int64_t held = std::max<int64_t>(0, *used - reclaimable(folder / "memory.stat", prefix));
     tighten(limits.memory_bytes, std::max<int64_t>(0, *limit - held));
   };
   tighten_to(read_number(folder / "memory.max"), read_number(folder / "memory.current"), "");
-  tighten_to(read_number(folder / "memory.limit_in_bytes"), read_number(folder / "memory.usage_in_bytes"), "total_");
+  tighten_to(read_number(folder / "memory.limit_in_bytes"), read_number(folder / "memory.usage_in_bytes"),
+             "total_");
 }
 
-/// The folders of one group and its ancestors. In a container the path is often the host's and not to be seen: then
-/// the mount itself is the container's own group.
+/// The folders of one group and its ancestors. In a container the path is often the host's and not to be
+/// seen: then the mount itself is the container's own group.
 std::vector<fs::path> lineage(const fs::path& mount, const std::string& group) {
   std::vector<fs::path> folders = {mount};
   fs::path folder = mount;
@@ -90,7 +93,8 @@ CgroupLimits read_cgroup_limits(const fs::path& membership, const fs::path& moun
       for (const fs::path& folder : lineage(unified ? mount : mount / "cpu", group)) read_cpu(folder, limits);
     }
     if (unified || names(controllers, "memory")) {
-      for (const fs::path& folder : lineage(unified ? mount : mount / "memory", group)) read_memory(folder, limits);
+      for (const fs::path& folder : lineage(unified ? mount : mount / "memory", group))
+        read_memory(folder, limits);
     }
   }
   return limits;

@@ -9,12 +9,14 @@
 namespace octet {
 
 struct CgroupLimits {
-  std::optional<double> cpus;           ///< CPU quota over its period; empty = no limit
-  std::optional<int64_t> memory_bytes;  ///< limit less what is held now and could not be reclaimed; empty = no limit
+  std::optional<double> cpus;  ///< CPU quota over its period; empty = no limit
+  std::optional<int64_t>
+      memory_bytes;  ///< limit less what is held now and could not be reclaimed; empty = no limit
 };
 
-/// Reads cgroup v2 and v1. The tightest limit of the process's group and its ancestors counts; what cannot be read is
-/// no limit. `membership` is /proc/self/cgroup, `mount` is /sys/fs/cgroup (other places are for tests).
+/// Reads cgroup v2 and v1. The tightest limit of the process's group and its ancestors counts; what cannot be
+/// read is no limit. `membership` is /proc/self/cgroup, `mount` is /sys/fs/cgroup (other places are for
+/// tests).
 [[nodiscard]] CgroupLimits read_cgroup_limits(const std::filesystem::path& membership,
                                               const std::filesystem::path& mount);
 

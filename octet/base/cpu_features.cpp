@@ -35,7 +35,9 @@ Leaf cpuid(uint32_t leaf, uint32_t subleaf) {
   return l;
 }
 
-bool all(uint32_t value, uint32_t bits) { return (value & bits) == bits; }
+bool all(uint32_t value, uint32_t bits) {
+  return (value & bits) == bits;
+}
 
 /// Which register states the operating system saves; 0 when it does not say.
 uint32_t saved_state(const Leaf& one) {
@@ -54,10 +56,14 @@ bool has_isa(CpuIsa isa) {
                     && all(seven.ebx, 1U << 5);
   const bool avx512 = avx2 && all(saved, 0xe6) && all(seven.ebx, 1U << 16 | 1U << 17 | 1U << 30 | 1U << 31);
   switch (isa) {
-    case CpuIsa::kPortable: return true;
-    case CpuIsa::kAvx2: return avx2;
-    case CpuIsa::kAvx512: return avx512;
-    case CpuIsa::kAvx512Bf16: return avx512 && all(seven.ecx, 1U << 1) && all(cpuid(7, 1).eax, 1U << 5);
+    case CpuIsa::kPortable:
+      return true;
+    case CpuIsa::kAvx2:
+      return avx2;
+    case CpuIsa::kAvx512:
+      return avx512;
+    case CpuIsa::kAvx512Bf16:
+      return avx512 && all(seven.ecx, 1U << 1) && all(cpuid(7, 1).eax, 1U << 5);
   }
   return false;
 }
@@ -73,8 +79,12 @@ std::string brand() {
 
 #else
 
-bool has_isa(CpuIsa isa) { return isa == CpuIsa::kPortable; }
-std::string brand() { return {}; }
+bool has_isa(CpuIsa isa) {
+  return isa == CpuIsa::kPortable;
+}
+std::string brand() {
+  return {};
+}
 
 #endif
 
@@ -90,11 +100,15 @@ int affinity_cores() {
   return static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
-CgroupLimits own_limits() { return read_cgroup_limits("/proc/self/cgroup", "/sys/fs/cgroup"); }
+CgroupLimits own_limits() {
+  return read_cgroup_limits("/proc/self/cgroup", "/sys/fs/cgroup");
+}
 
 }  // namespace
 
-std::string_view to_string(CpuIsa isa) { return kIsaNames.at(static_cast<size_t>(isa)); }
+std::string_view to_string(CpuIsa isa) {
+  return kIsaNames.at(static_cast<size_t>(isa));
+}
 
 CpuIsa parse_cpu_isa(std::string_view name) {
   std::string known;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Faults of one file or model, collected so that they are reported together, and names made fit for a message.
+/// Faults of one file or model, collected so that they are reported together, and names made fit for a
+/// message.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +10,8 @@
 
 namespace octet {
 
-/// `text` in single quotes, cut to `limit` bytes and with control and non-ASCII bytes escaped: what a file calls
-/// itself may be megabytes long or steer a terminal.
+/// `text` in single quotes, cut to `limit` bytes and with control and non-ASCII bytes escaped: what a file
+/// calls itself may be megabytes long or steer a terminal.
 [[nodiscard]] std::string quote(std::string_view text, size_t limit = 100);
 
 /// Keeps the first faults and counts the rest. Not thread-safe.
@@ -21,7 +22,8 @@ class Faults {
   void add(std::string fault);
   [[nodiscard]] bool empty() const { return count_ == 0; }
   [[nodiscard]] int64_t count() const { return count_; }
-  /// "<source>: <fault>", or "<source>: 12 faults:" and a line for each of the first ten and for how many follow.
+  /// "<source>: <fault>", or "<source>: 12 faults:" and a line for each of the first ten and for how many
+  /// follow.
   [[nodiscard]] std::string message(std::string_view source) const;
   /// Throws E(message(source)) if there is any.
   template <class E>

@@ -14,7 +14,9 @@
 namespace octet {
 namespace {
 
-std::string reason(int error) { return std::generic_category().message(error); }
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
 
 std::string kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
@@ -48,7 +50,9 @@ FileReader::~FileReader() {
 }
 
 FileReader::FileReader(FileReader&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), size_(std::exchange(other.size_, 0)) {}
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      size_(std::exchange(other.size_, 0)) {}
 
 FileReader& FileReader::operator=(FileReader&& other) noexcept {
   std::swap(path_, other.path_);
@@ -61,7 +65,8 @@ void FileReader::read_at(int64_t offset, std::span<std::byte> into) const {
   check(offset >= 0, "a file is read from a negative offset");
   size_t done = 0;
   while (done < into.size()) {
-    const ssize_t got = ::pread(fd_, into.data() + done, into.size() - done, offset + static_cast<int64_t>(done));
+    const ssize_t got =
+        ::pread(fd_, into.data() + done, into.size() - done, offset + static_cast<int64_t>(done));
     if (got > 0) {
       done += static_cast<size_t>(got);
     } else if (got == 0) {

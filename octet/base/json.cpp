@@ -43,14 +43,16 @@ class CountingIterator {
   const char** seen_;
 };
 
-/// Builds the value from the parser's events. The library's own builder looks each key up among all keys before it,
-/// which takes minutes for a header of 10^5 tensors, and lets the last of two equal keys win.
+/// Builds the value from the parser's events. The library's own builder looks each key up among all keys
+/// before it, which takes minutes for a header of 10^5 tensors, and lets the last of two equal keys win.
 class Builder {
  public:
-  Builder(std::string_view text, std::string_view source) : text_(text), source_(source), seen_(text.data()) {}
+  Builder(std::string_view text, std::string_view source)
+      : text_(text), source_(source), seen_(text.data()) {}
 
   Json parse() {
-    if (const size_t nul = text_.find('\0'); nul != std::string_view::npos) {  // the library takes NUL for the end
+    if (const size_t nul = text_.find('\0');
+        nul != std::string_view::npos) {  // the library takes NUL for the end
       seen_ = text_.data() + nul;
       fail("a NUL byte");
     }
@@ -73,13 +75,16 @@ class Builder {
   bool end_array() { return close(); }
 
   bool key(std::string& name) {
-    if (!open_.back().keys.insert(name).second) fail("the key " + quote(name) + " occurs twice in one object");
+    if (!open_.back().keys.insert(name).second)
+      fail("the key " + quote(name) + " occurs twice in one object");
     open_.back().key = std::move(name);
     return true;
   }
 
-  bool parse_error(size_t /*position*/, const std::string& /*token*/, const nlohmann::detail::exception& error) {
-    std::string_view what = error.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
+  bool parse_error(size_t /*position*/, const std::string& /*token*/,
+                   const nlohmann::detail::exception& error) {
+    std::string_view what =
+        error.what();  // "[json.exception...] parse error at line 1, column 2: syntax error ..."
     if (const size_t colon = what.find(": "); colon != std::string_view::npos) what.remove_prefix(colon + 2);
     std::string detail = quote(what, 200);
     fail(detail.substr(1, detail.size() - 2));
@@ -99,8 +104,11 @@ class Builder {
       return &root_;
     }
     Open& parent = open_.back();
-    if (parent.value->is_array()) return &parent.value->get_ref<Json::array_t&>().emplace_back(std::move(value));
-    return &parent.value->get_ref<Json::object_t&>().emplace_back(std::move(parent.key), std::move(value)).second;
+    if (parent.value->is_array())
+      return &parent.value->get_ref<Json::array_t&>().emplace_back(std::move(value));
+    return &parent.value->get_ref<Json::object_t&>()
+                .emplace_back(std::move(parent.key), std::move(value))
+                .second;
   }
 
   bool put(Json&& value) {
@@ -121,8 +129,9 @@ class Builder {
 
   [[noreturn]] void fail(const std::string& detail) const {
     const auto lines = std::count(text_.data(), seen_, '\n');
-    throw FormatError(std::string(source_) + ": not valid JSON at byte " + std::to_string(seen_ - text_.data()) +
-                      " (line " + std::to_string(lines + 1) + "): " + detail);
+    throw FormatError(std::string(source_) + ": not valid JSON at byte " +
+                      std::to_string(seen_ - text_.data()) + " (line " + std::to_string(lines + 1) +
+                      "): " + detail);
   }
 
   std::string_view text_;
@@ -142,7 +151,8 @@ std::string describe(const Json& value) {
 
 /// An integer that int64_t holds.
 std::optional<int64_t> as_integer(const Json& value) {
-  if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
+  if (value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+    return std::nullopt;
   if (value.is_number_integer()) return value.get<int64_t>();
   return std::nullopt;
 }
@@ -154,7 +164,9 @@ std::string range(int64_t min, int64_t max) {
 
 }  // namespace
 
-Json parse_json(std::string_view text, std::string_view source) { return Builder(text, source).parse(); }
+Json parse_json(std::string_view text, std::string_view source) {
+  return Builder(text, source).parse();
+}
 
 JsonFields::JsonFields(const Json& object, std::string source) : object_(object), source_(std::move(source)) {
   if (!object.is_object()) faults_.push_back(source_ + ": expected an object, found " + describe(object));
@@ -166,7 +178,9 @@ const Json* JsonFields::find(std::string_view name) const {
   return it == object_.end() || it->is_null() ? nullptr : &*it;
 }
 
-bool JsonFields::has(std::string_view name) const { return find(name) != nullptr; }
+bool JsonFields::has(std::string_view name) const {
+  return find(name) != nullptr;
+}
 
 int64_t JsonFields::integer(std::string_view name, int64_t fallback, int64_t min, int64_t max) {
   const Json* value = find(name);
@@ -189,7 +203,8 @@ double JsonFields::number(std::string_view name, double fallback, double min, do
     const auto number = value->get<double>();
     if (number >= min && number <= max) return number;
   }
-  fault(name, "expected a number from " + Json(min).dump() + " to " + Json(max).dump() + ", found " + describe(*value));
+  fault(name, "expected a number from " + Json(min).dump() + " to " + Json(max).dump() + ", found " +
+                  describe(*value));
   return fallback;
 }
 

@@ -16,14 +16,14 @@
 namespace octet {
 namespace {
 
-/// Bits of `state`: how many workers are in the loop, whether it may be joined, and a count of loops that may wrap
-/// (a worker that takes a new loop for an old one merely stays out of it).
+/// Bits of `state`: how many workers are in the loop, whether it may be joined, and a count of loops that may
+/// wrap (a worker that takes a new loop for an old one merely stays out of it).
 constexpr uint32_t kActive = 0xffff;
 constexpr uint32_t kOpen = 1U << 16;
 constexpr uint32_t kGeneration = 1U << 17;
 
-/// Repeats `done` for about `time` and returns whether it came true. With cores to spare nothing is yielded: that
-/// costs a system call.
+/// Repeats `done` for about `time` and returns whether it came true. With cores to spare nothing is yielded:
+/// that costs a system call.
 template <class Done>
 bool spin(std::chrono::nanoseconds time, bool yield, Done&& done) {
   const auto until = std::chrono::steady_clock::now() + time;
@@ -39,8 +39,8 @@ bool spin(std::chrono::nanoseconds time, bool yield, Done&& done) {
 
 }  // namespace
 
-/// A loop is opened by the caller, joined by whichever workers are awake, and closed when its indices have run out:
-/// the caller waits for those that joined only, so that a worker without a core delays nobody.
+/// A loop is opened by the caller, joined by whichever workers are awake, and closed when its indices have
+/// run out: the caller waits for those that joined only, so that a worker without a core delays nobody.
 struct ThreadPool::Shared {
   alignas(64) std::atomic<uint32_t> state{0};     // workers sleep on it
   alignas(64) std::atomic<int64_t> next{0};       // the first index that nobody has taken
@@ -137,7 +137,8 @@ void ThreadPool::Shared::shut_down() {
 }
 
 ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threads_(threads) {
-  check(threads >= 1 && threads <= 1024, "a thread pool has 1 to 1024 threads, not " + std::to_string(threads));
+  check(threads >= 1 && threads <= 1024,
+        "a thread pool has 1 to 1024 threads, not " + std::to_string(threads));
   shared_->crowded = threads > usable_cores();
   shared_->spin_time = std::chrono::microseconds(shared_->crowded ? 2 : 40);
   shared_->workers.reserve(static_cast<size_t>(threads - 1));
@@ -153,12 +154,15 @@ ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threa
   }
 }
 
-ThreadPool::~ThreadPool() { shared_->shut_down(); }
+ThreadPool::~ThreadPool() {
+  shared_->shut_down();
+}
 
 void ThreadPool::run(int64_t count, Invoke invoke, void* body) {
   if (count <= 0) return;
   Shared& s = *shared_;
-  check(!s.busy.exchange(true, std::memory_order_acquire), "a loop of a thread pool is started inside another");
+  check(!s.busy.exchange(true, std::memory_order_acquire),
+        "a loop of a thread pool is started inside another");
   s.invoke = invoke;
   s.body = body;
   s.count = count;

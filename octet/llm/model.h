@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A folder in Hugging Face layout, opened: headers read, memory planned, and then, on request, loaded.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "octet/backend/factory.h"
+#include "octet/base/progress.h"
+#include "octet/core/memory_ledger.h"
+#include "octet/llm/generation_config.h"
+#include "octet/loading/load_report.h"
+#include "octet/loading/memory_plan.h"
+#include "octet/loading/weight_source.h"
+#include "octet/models/decoder.h"
+#include "octet/quant/quant_spec.h"
+
+namespace octet {
+
+enum class LoadFormat {
+  kAuto,   ///< the weights of the folder
+  kDummy,  ///< repeatable random weights from config.json alone
+};
+
+struct ModelOptions {
+  QuantOptions quant;
+  std::optional<DType> dtype;  ///< nullopt: the checkpoint's own
+  BackendOptions device;
+  LoadFormat load_format = LoadFormat::kAuto;
+  bool allow_nonfinite = false;
+  LoadProgressCallback progress;
+  WarningSink warn;
+};
+
+/// Not movable: its parts point to each other. Not thread-safe.
+class Model {
+ public:
+  /// Reads configuration and headers, builds the layers and plans the memory; takes none for weights yet.
+  /// Throws FormatError or ConfigError with every fault of one kind together.
+  Model(std::filesystem::path folder, ModelOptions options);
+  ~Model();
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  [[nodiscard]] const ModelOptions& options() const { return options_; }
+  [[nodiscard]] const GenerationConfig& generation_config() const { return generation_config_; }
+  [[nodiscard]] const DecoderSpec& spec() const { return decoder_->spec(); }
+  [[nodiscard]] DType dtype() const { return decoder_->context().compute_dtype; }
+  [[nodiscard]] Decoder& decoder() { return *decoder_; }
+  [[nodiscard]] Backend& backend() { return *backend_; }
+  [[nodiscard]] MemoryLedger& ledger() { return ledger_; }
+  [[nodiscard]] const WeightSource& source() const { return *source_; }
+  [[nodiscard]] const QuantSpec& quant_spec() const { return *quant_spec_; }
+
+  /// What loading with the options will take.
+  [[nodiscard]] const MemoryPlan& plan() const { return plan_; }
+  /// What it would take with other quantization options.
+  [[nodiscard]] MemoryPlan plan_with(const QuantOptions& quant);
+
+  /// Fills all weights. Throws DeviceError beforehand when the machine has less memory left than the plan needs.
+  const LoadReport& load();
+  [[nodiscard]] const LoadReport& load_report() const { return report_; }
+
+  /// A second decoder over the same files, for a run beside this one (the unquantized reference). Its weights are
+  /// loaded piece by piece by `load_parameters`.
+  [[nodiscard]] std::unique_ptr<Decoder> make_decoder(const QuantSpec& quant_spec);
+  void load_parameters(std::vector<Parameter> parameters);
+
+ private:
+  [[nodiscard]] LoadOptions load_options() const;
+  [[nodiscard]] std::unique_ptr<WeightSource> open_source() const;
+  void check_memory() const;
+
+  std::filesystem::path folder_;
+  ModelOptions options_;
+  GenerationConfig generation_config_;
+  DecoderSpec decoder_spec_;
+  MemoryLedger ledger_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<QuantSpec> quant_spec_;
+  std::unique_ptr<Decoder> decoder_;
+  std::unique_ptr<WeightSource> source_;
+  MemoryPlan plan_;
+  LoadReport report_;
+};
+
+/// Gives back the memory of what these parameters fill.
+void release_parameters(std::vector<Parameter>& parameters);
+
+}  // namespace octet
