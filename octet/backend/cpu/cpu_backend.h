@@ -8,6 +8,7 @@
 
 #include "octet/backend/backend.h"
 #include "octet/backend/cpu/kernels.h"
+#include "octet/backend/cpu/multiply.h"
 #include "octet/backend/reference/reference_backend.h"
 
 namespace octet {
@@ -55,6 +56,7 @@ class CpuBackend final : public Backend {
   MemoryLedger& ledger_;
   HostAllocator allocator_;
   ThreadPool threads_;
+  CpuMultiply multiply_;
   ReferenceBackend reference_;
 };
 

@@ -1,11 +1,287 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The multiply, written once over simd_<isa>.h. Included by kernels_<isa>.cpp after it.
+///
+/// Every output is summed over k in ascending order in one float32 accumulator, whichever of the loops below computes
+/// it; where they stop between chunks of columns the accumulators are stored and loaded again, which changes no bit.
 #pragma once
 
+#include <cstring>
+
+#include "octet/backend/cpu/multiply_formats-inl.h"
 #include "octet/backend/cpu/multiply_kernels.h"
 
 namespace octet::OCTET_ISA {
+namespace {
 
-inline constexpr MultiplyKernels kMultiplyKernels = {};
+inline constexpr int64_t kRows = 64;
+inline constexpr int64_t kPanelVectors = kRows / kLanes;
+/// How far ahead of the multiply a line of weights is asked for.
+inline constexpr int64_t kPrefetchBytes = 4096;
+
+/// What a loop over a strip of rows works on.
+struct Strip {
+  const std::byte* weights;  // the strip's part of the first group
+  int64_t groups;
+  const std::byte* x;  // cells of the first token
+  int64_t x_stride;    // in bytes
+  float* sums;         // [tokens, 64] at the strip's first row
+  bool resume;         // the sums go on from `sums`
+};
+
+/// V vectors of rows times T tokens, the weights widened in registers. `group_bytes` is the distance between groups.
+template <class W, int V, int T, int64_t kGroupBytes, bool kPrefetch>
+inline void multiply_strip(const Strip& strip, Specials& specials) {
+  F32 sum[T][V];
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[t][v] = strip.resume ? load(strip.sums + t * kRows + v * kLanes) : zero();
+  }
+  const std::byte* w = strip.weights;
+  const std::byte* x = strip.x;
+  for (int64_t g = 0; g < strip.groups; ++g) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      const I32 lanes = load_lanes(w + v * kLanes * 4);
+      if constexpr (kPrefetch) {
+        if ((v * kLanes * 4) % 64 == 0) prefetch(w + v * kLanes * 4 + kPrefetchBytes);
+      }
+      if constexpr (W::kHasSpecials) specials.see(lanes);
+      typename W::Operand operand[W::kCells];
+      W::widen(lanes, operand);
+#pragma GCC unroll 16
+      for (int j = 0; j < W::kCells; ++j) {
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) sum[t][v] = W::multiply_add(operand[j], x + t * strip.x_stride + j * 4, sum[t][v]);
+      }
+    }
+    w += kGroupBytes;
+    x += W::kCells * 4;
+  }
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) store(strip.sums + t * kRows + v * kLanes, sum[t][v]);
+  }
+}
+
+/// Widens the strip's groups into cells that follow each other: [groups * kCells][V * kLanes].
+template <class W, int V>
+inline void decode_strip(const std::byte* weights, int64_t groups, std::byte* cells, Specials& specials) {
+  for (int64_t g = 0; g < groups; ++g) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      const I32 lanes = load_lanes(weights + v * kLanes * 4);
+      if ((v * kLanes * 4) % 64 == 0) prefetch(weights + v * kLanes * 4 + kPrefetchBytes);
+      if constexpr (W::kHasSpecials) specials.see(lanes);
+      typename W::Operand operand[W::kCells];
+      W::widen(lanes, operand);
+#pragma GCC unroll 16
+      for (int j = 0; j < W::kCells; ++j) store_cells(cells + (j * V + v) * kLanes * 4, operand[j]);
+    }
+    weights += kCellBytes;
+    cells += W::kCells * V * kLanes * 4;
+  }
+}
+
+/// Rows of a row-major matrix as groups of a panel, zero where there is no element.
+inline void gather_groups(const PanelTask& task, int64_t first_group, int64_t groups, std::byte* into) {
+  std::memset(into, 0, static_cast<size_t>(groups * kCellBytes));
+  const int64_t first = first_group * 4;
+  const int64_t bytes = first + groups * 4 < task.row_bytes ? groups * 4 : task.row_bytes - first;
+  for (int64_t r = 0; r < task.rows; ++r) {
+    const std::byte* row = task.weights + r * task.row_bytes + first;
+    int64_t b = 0;
+    for (; b + 4 <= bytes; b += 4) std::memcpy(into + b * kRows + r * 4, row + b, 4);
+    if (b < bytes) std::memcpy(into + b * kRows + r * 4, row + b, static_cast<size_t>(bytes - b));
+  }
+}
+
+/// One chunk of a segment's columns for all tokens of a task.
+struct Chunk {
+  const std::byte* weights;  // groups of the panel
+  int64_t groups;
+  const std::byte* x;
+  int64_t x_stride;  // in bytes
+  int64_t tokens;
+  float* sums;         // [tokens, 64]
+  std::byte* decoded;  // kChunkCells cells of 64 rows
+  bool resume;
+};
+
+/// T tokens, the panel in strips of V vectors.
+template <class W, int V, int T>
+inline void multiply_fused(const Chunk& c, Specials& specials) {
+  for (int64_t v = 0; v < kPanelVectors; v += V) {
+    multiply_strip<W, V, T, kCellBytes, true>(
+        {c.weights + v * kLanes * 4, c.groups, c.x, c.x_stride, c.sums + v * kLanes, c.resume}, specials);
+  }
+}
+
+/// Tokens [t, t + count) of a strip whose cells are decoded; count in 1..kTileTokens.
+template <class W, int T>
+inline void multiply_tile(int64_t count, const Strip& strip, Specials& specials) {
+  if (count == T) {
+    multiply_strip<typename W::Decoded, kTileVectors, T, kTileVectors * kLanes * 4, false>(strip, specials);
+  } else if constexpr (T > 1) {
+    multiply_tile<W, T - 1>(count, strip, specials);
+  }
+}
+
+/// Many tokens: decodes a strip once, then goes over the tokens in tiles of about equal size.
+template <class W>
+inline void multiply_decoded(const Chunk& c, Specials& specials) {
+  const int64_t tiles = (c.tokens + kTileTokens - 1) / kTileTokens;
+  for (int64_t v = 0; v < kPanelVectors; v += kTileVectors) {
+    decode_strip<W, kTileVectors>(c.weights + v * kLanes * 4, c.groups, c.decoded, specials);
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t begin = c.tokens * tile / tiles;
+      const int64_t end = c.tokens * (tile + 1) / tiles;
+      const Strip strip = {c.decoded, c.groups * W::kCells, c.x + begin * c.x_stride, c.x_stride,
+                           c.sums + begin * kRows + v * kLanes, c.resume};
+      multiply_tile<W, kTileTokens>(end - begin, strip, specials);
+    }
+  }
+}
+
+template <class W, int T>
+inline void multiply_few(const Chunk& c, Specials& specials) {
+  if (c.tokens == T) {
+    multiply_fused<W, fused_vectors(T), T>(c, specials);
+  } else if constexpr (T > 1) {
+    multiply_few<W, T - 1>(c, specials);
+  }
+}
+
+template <class W>
+inline void multiply_chunk(const Chunk& c, Specials& specials) {
+  if (c.tokens <= kFusedTokens) {
+    multiply_few<W, kFusedTokens>(c, specials);
+  } else {
+    multiply_decoded<W>(c, specials);
+  }
+}
+
+/// The scales of the panel's rows in one segment: [64].
+inline const float* row_scales(const PanelTask& task, const MultiplySegment& segment, float* buffer) {
+  if (task.row_scales != nullptr) return task.row_scales;
+  for (int64_t i = 0; i < task.run_count; ++i) {
+    const ScaleRun& run = task.runs[i];
+    const float scale = run.scales[segment.w_scale];
+    for (int32_t r = run.begin; r < run.end; ++r) buffer[r] = scale;
+  }
+  return buffer;
+}
+
+struct Fold {
+  const float* scales;  // [64]
+  const float* bias;    // [64] or null
+  bool first;           // y has no value yet
+};
+
+/// One token: y = [y +] sums * factor * scales [+ bias].
+inline void fold_row(const Fold& fold, const float* sums, float factor, const PanelTask& task, float* y) {
+  int64_t r = task.row_begin;
+  for (; r + kLanes <= task.row_end; r += kLanes) {
+    F32 value = mul(mul(load(sums + r), set1(factor)), load(fold.scales + r));
+    if (!fold.first) value = add(load(y + r), value);
+    if (fold.bias != nullptr) value = add(value, load(fold.bias + r));
+    store(y + r, value);
+  }
+  for (; r < task.row_end; ++r) {
+    float value = sums[r] * factor * fold.scales[r];
+    if (!fold.first) value = y[r] + value;
+    if (fold.bias != nullptr) value = value + fold.bias[r];
+    y[r] = value;
+  }
+}
+
+inline void fold_segment(const PanelTask& task, int64_t index, const float* sums) {
+  const MultiplySegment& segment = task.segments[index];
+  alignas(64) float buffer[kRows];
+  const Fold fold = {row_scales(task, segment, buffer), index + 1 == task.segment_count ? task.bias : nullptr,
+                     index == 0};
+  for (int64_t t = 0; t < task.tokens; ++t) {
+    float factor = task.up[t];
+    if (task.x_scales != nullptr) factor *= task.x_scales[t * task.x_scale_stride + segment.x_scale];
+    fold_row(fold, sums + t * kRows, factor, task, task.y + t * task.y_stride);
+  }
+}
+
+/// Groups that are worked on at a time: a single token needs no second pass over them.
+template <class W>
+inline int64_t chunk_groups(const PanelTask& task) {
+  const bool whole = task.tokens == 1 && task.row_bytes == 0;
+  return whole ? INT64_MAX : kChunkCells / W::kCells;
+}
+
+template <class W>
+bool multiply_panel(const PanelTask& task) {
+  auto* sums = reinterpret_cast<float*>(task.scratch);
+  std::byte* decoded = task.scratch + kMaxTokens * kCellBytes;
+  std::byte* gathered = decoded + kChunkCells * kCellBytes;
+  const int64_t step = chunk_groups<W>(task);
+  Specials specials;
+  for (int64_t s = 0; s < task.segment_count; ++s) {
+    const MultiplySegment& segment = task.segments[s];
+    for (int64_t g = 0; g < segment.groups; g += step) {
+      const int64_t groups = segment.groups - g < step ? segment.groups - g : step;
+      const std::byte* weights = task.weights + (segment.first_group + g) * kCellBytes;
+      if (task.row_bytes != 0) {
+        gather_groups(task, segment.first_group + g, groups, gathered);
+        weights = gathered;
+      }
+      multiply_chunk<W>({weights, groups, task.x + (segment.x_cell + g * W::kCells) * 4, task.x_stride * 4,
+                         task.tokens, sums, decoded, g > 0},
+                        specials);
+    }
+    fold_segment(task, s, sums);
+  }
+  return W::kHasSpecials && specials.any(W::kLargestFinite);
+}
+
+inline void pack_f32(const float* x, int64_t count, float multiplier, float* cells) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(cells + i, mul(load(x + i), set1(multiplier)));
+  for (; i < count; ++i) cells[i] = x[i] * multiplier;
+}
+
+inline void pack_f32_rounded(const float* x, int64_t count, float multiplier, float* cells) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(cells + i, mul(round_bf16(load(x + i)), set1(multiplier)));
+  float rest[kLanes] = {};
+  for (int64_t j = i; j < count; ++j) rest[j - i] = x[j];
+  store(rest, mul(round_bf16(load(rest)), set1(multiplier)));
+  for (; i < count; ++i) cells[i] = rest[i % kLanes];
+}
+
+inline float largest_magnitude(const float* x, int64_t count) {
+  const F32 mask = as_float(set1(0x7fffffff));
+  F32 most = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) most = max(as_float(bit_and(as_int(load(x + i)), as_int(mask))), most);
+  float lanes[kLanes];
+  store(lanes, most);
+  float result = 0;
+  for (const float lane : lanes) result = lane > result ? lane : result;
+  for (; i < count; ++i) {
+    const float magnitude = x[i] < 0 ? -x[i] : x[i];
+    result = magnitude > result ? magnitude : result;
+  }
+  return result;
+}
+
+}  // namespace
+
+inline constexpr MultiplyKernels kMultiplyKernels = {
+    .f32 = {multiply_panel<FormatE4M3>, multiply_panel<FormatE5M2>, multiply_panel<FormatBF16>,
+            multiply_panel<FormatF16>, multiply_panel<FormatF32>},
+    .bf16 = {},
+    .weight_exponent = {kE4M3Exponent, kE5M2Exponent, 0, 0, 0},
+    .pack_f32 = pack_f32,
+    .pack_f32_rounded = pack_f32_rounded,
+    .pack_bf16 = nullptr,
+    .abs_max = largest_magnitude,
+};
 
 }  // namespace octet::OCTET_ISA

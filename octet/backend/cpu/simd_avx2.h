@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace octet::OCTET_ISA {
@@ -11,6 +12,8 @@ namespace octet::OCTET_ISA {
 inline constexpr int kLanes = 8;
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 6;
+inline constexpr int kFusedTokens = 6;
+constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens == 2 ? 4 : 2; }
 
 using F32 = __m256;
 using I32 = __m256i;
@@ -18,8 +21,11 @@ using I32 = __m256i;
 inline F32 load(const float* from) { return _mm256_loadu_ps(from); }
 inline void store(float* into, F32 v) { _mm256_storeu_ps(into, v); }
 inline I32 load_lanes(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+inline void store_lanes(void* into, I32 v) { _mm256_storeu_si256(static_cast<__m256i*>(into), v); }
+inline void store_cells(std::byte* into, F32 v) { store(reinterpret_cast<float*>(into), v); }
 inline F32 set1(float x) { return _mm256_set1_ps(x); }
 inline I32 set1(int32_t x) { return _mm256_set1_epi32(x); }
+inline F32 broadcast_f32(const std::byte* from) { return set1(*reinterpret_cast<const float*>(from)); }
 inline F32 zero() { return _mm256_setzero_ps(); }
 
 inline F32 add(F32 a, F32 b) { return _mm256_add_ps(a, b); }
@@ -38,6 +44,15 @@ inline I32 bit_and(I32 a, I32 b) { return _mm256_and_si256(a, b); }
 inline I32 bit_or(I32 a, I32 b) { return _mm256_or_si256(a, b); }
 inline F32 as_float(I32 v) { return _mm256_castsi256_ps(v); }
 inline I32 as_int(F32 v) { return _mm256_castps_si256(v); }
+
+inline F32 round_bf16(F32 v) {
+  const I32 bits = as_int(v);
+  const I32 odd = bit_and(_mm256_srli_epi32(bits, 16), set1(1));
+  const I32 rounded = _mm256_add_epi32(_mm256_add_epi32(bits, set1(0x7fff)), odd);
+  const I32 quiet = bit_or(bits, set1(0x00400000));
+  const F32 result = _mm256_blendv_ps(as_float(rounded), as_float(quiet), _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  return as_float(bit_and(as_int(result), set1(static_cast<int32_t>(0xffff0000U))));
+}
 
 inline I32 max_u8(I32 a, I32 b) { return _mm256_max_epu8(a, b); }
 inline I32 max_s8(I32 a, I32 b) { return _mm256_max_epi8(a, b); }

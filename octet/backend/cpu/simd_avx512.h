@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace octet::OCTET_ISA {
@@ -11,6 +12,8 @@ namespace octet::OCTET_ISA {
 inline constexpr int kLanes = 16;
 inline constexpr int kTileVectors = 4;
 inline constexpr int kTileTokens = 6;
+inline constexpr int kFusedTokens = 12;
+constexpr int fused_vectors(int tokens) { return tokens <= 6 ? 4 : 2; }
 
 using F32 = __m512;
 using I32 = __m512i;
@@ -18,8 +21,11 @@ using I32 = __m512i;
 inline F32 load(const float* from) { return _mm512_loadu_ps(from); }
 inline void store(float* into, F32 v) { _mm512_storeu_ps(into, v); }
 inline I32 load_lanes(const void* from) { return _mm512_loadu_si512(from); }
+inline void store_lanes(void* into, I32 v) { _mm512_storeu_si512(into, v); }
+inline void store_cells(std::byte* into, F32 v) { store(reinterpret_cast<float*>(into), v); }
 inline F32 set1(float x) { return _mm512_set1_ps(x); }
 inline I32 set1(int32_t x) { return _mm512_set1_epi32(x); }
+inline F32 broadcast_f32(const std::byte* from) { return set1(*reinterpret_cast<const float*>(from)); }
 inline F32 zero() { return _mm512_setzero_ps(); }
 
 inline F32 add(F32 a, F32 b) { return _mm512_add_ps(a, b); }
@@ -38,6 +44,15 @@ inline I32 bit_and(I32 a, I32 b) { return _mm512_and_si512(a, b); }
 inline I32 bit_or(I32 a, I32 b) { return _mm512_or_si512(a, b); }
 inline F32 as_float(I32 v) { return _mm512_castsi512_ps(v); }
 inline I32 as_int(F32 v) { return _mm512_castps_si512(v); }
+
+inline F32 round_bf16(F32 v) {
+  const I32 bits = as_int(v);
+  const I32 odd = bit_and(_mm512_srli_epi32(bits, 16), set1(1));
+  const I32 rounded = _mm512_add_epi32(_mm512_add_epi32(bits, set1(0x7fff)), odd);
+  const I32 quiet = bit_or(bits, set1(0x00400000));
+  const I32 result = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), quiet);
+  return as_float(bit_and(result, set1(static_cast<int32_t>(0xffff0000U))));
+}
 
 inline I32 max_u8(I32 a, I32 b) { return _mm512_max_epu8(a, b); }
 inline I32 max_s8(I32 a, I32 b) { return _mm512_max_epi8(a, b); }

@@ -5,6 +5,7 @@
 /// and no function compiled with its flags is ever linked into code for another.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -14,6 +15,9 @@ inline constexpr int kLanes = 4;
 /// Accumulators that fit into the registers beside the operands: rows in vectors x tokens of the multiply's tiles.
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 4;
+/// Up to how many tokens weights are widened in registers as they are used, and over how many vectors of rows.
+inline constexpr int kFusedTokens = 4;
+constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens == 2 ? 4 : 2; }
 
 using F32 [[gnu::vector_size(16)]] = float;
 using I32 [[gnu::vector_size(16)]] = int32_t;
@@ -32,8 +36,17 @@ inline I32 load_lanes(const void* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
+inline void store_lanes(void* into, I32 v) { std::memcpy(into, &v, sizeof v); }
+/// A vector of operands into memory, whatever they are.
+inline void store_cells(std::byte* into, F32 v) { std::memcpy(into, &v, sizeof v); }
 inline F32 set1(float x) { return F32{x, x, x, x}; }
 inline I32 set1(int32_t x) { return I32{x, x, x, x}; }
+/// The float32 at `from` in every lane.
+inline F32 broadcast_f32(const std::byte* from) {
+  float x = 0;
+  std::memcpy(&x, from, sizeof x);
+  return set1(x);
+}
 inline F32 zero() { return F32{}; }
 
 inline F32 add(F32 a, F32 b) { return a + b; }
@@ -56,6 +69,14 @@ inline I32 bit_and(I32 a, I32 b) { return a & b; }
 inline I32 bit_or(I32 a, I32 b) { return a | b; }
 inline F32 as_float(I32 v) { return reinterpret_cast<F32>(v); }
 inline I32 as_int(F32 v) { return reinterpret_cast<I32>(v); }
+
+/// Rounded to bfloat16, to nearest even; NaN stays NaN.
+inline F32 round_bf16(F32 v) {
+  const I32 bits = as_int(v);
+  const I32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) & static_cast<int32_t>(0xffff0000U);
+  const I32 quiet = (bits | 0x00400000) & static_cast<int32_t>(0xffff0000U);
+  return as_float(v == v ? rounded : quiet);
+}
 
 /// Larger of each pair of bytes, unsigned and signed.
 inline I32 max_u8(I32 a, I32 b) {

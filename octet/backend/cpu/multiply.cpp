@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/backend/cpu/multiply.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+
+#include "octet/base/checked_math.h"
+#include "octet/base/error.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kPackBytes = int64_t{8} << 20;
+/// Products below which waking the other threads costs more than they bring.
+constexpr int64_t kSmallWork = int64_t{1} << 16;
+/// Weights that a thread should take in a row, for the sake of the memory's own prefetching.
+constexpr int64_t kTaskBytes = int64_t{256} << 10;
+/// Fewest tokens worth decoding a panel for when there are more threads than panels.
+constexpr int64_t kSplitTokens = 32;
+/// Codes of x that are widened at a time.
+constexpr int64_t kPieceColumns = 1024;
+
+WeightFormat format_of(DType dtype) {
+  switch (dtype) {
+    case DType::kF8E4M3: return WeightFormat::kE4M3;
+    case DType::kF8E5M2: return WeightFormat::kE5M2;
+    case DType::kBF16: return WeightFormat::kBF16;
+    case DType::kF16: return WeightFormat::kF16;
+    case DType::kF32: return WeightFormat::kF32;
+    default: throw ArgumentError("gemm: weights of " + std::string(to_string(dtype)) + " cannot be multiplied with");
+  }
+}
+
+/// How far below its value an accumulator is held, in powers of two, so that x * 2^(exponent - down) stays finite.
+int down_scaling(float amax) {
+  if (amax < 0x1p7F) return 0;
+  if (amax < 0x1p17F) return 10;
+  return amax < 0x1p67F ? 60 : 120;
+}
+
+/// The first boundary of a grid after column k, or `cols`.
+int64_t next_boundary(const ScalePart* grid, int64_t k, int64_t cols) {
+  if (grid == nullptr) return cols;
+  const int64_t next = ((k + grid->col_phase) / grid->block_cols + 1) * grid->block_cols - grid->col_phase;
+  return std::min(next, cols);
+}
+
+bool same_columns(const ScalePart& a, const ScalePart& b) {
+  return a.block_cols == b.block_cols && a.col_phase == b.col_phase;
+}
+
+void check_gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
+  const bool dense = !x.quantized.has_value();
+  const int64_t tokens = dense ? x.dense.rows() : x.quantized->rows;
+  const int64_t columns = dense ? x.dense.cols() : x.quantized->cols;
+  check(!dense || x.dense.dtype() == DType::kF32, "gemm takes float32 or FP8 activations");
+  check(dense || (is_fp8(x.quantized->dtype) && x.quantized->layout == MatrixLayout::kRowMajor),
+        "quantized activations are row-major FP8");
+  check(dense || x.quantized->scale_kind != ScaleKind::kGrid ||
+            (x.quantized->parts.size() == 1 && x.quantized->parts[0].block_rows == 1),
+        "quantized activations have one scale per row or per run of columns");
+  check(y.dtype() == DType::kF32, "gemm gives float32");
+  check(tokens == y.rows(), "gemm gives one row for each row of activations");
+  check(tokens == 0 || columns == w.cols, "gemm: x and w differ in K");
+  check(tokens == 0 || y.cols() == w.rows, "gemm: y and w differ in N");
+  check(bias.empty() || (bias.cols() == w.rows && is_real(bias.dtype())), "gemm: bias and w differ in N");
+}
+
+}  // namespace
+
+/// What stays the same for all tokens of one call, and for the columns that one kind of grid cuts.
+struct CpuMultiply::Call {
+  const Activations& x;
+  const QuantMatrixView& w;
+  ConstTensorView bias;
+  TensorView y;
+  WeightFormat format = WeightFormat::kF32;
+  bool pairs = false;  // cells of two bfloat16
+  int64_t lane_columns = 1;
+  int64_t lane_cells = 1;
+  const ScalePart* grid = nullptr;  // the columns are cut as this part's
+  int64_t x_stride = 0;             // of packed rows, in cells
+  PanelKernel kernel = nullptr;
+
+  [[nodiscard]] const ScalePart* x_grid() const {
+    return x.quantized && x.quantized->scale_kind == ScaleKind::kGrid ? &x.quantized->parts[0] : nullptr;
+  }
+};
+
+CpuMultiply::CpuMultiply(Machine machine)
+    : machine_(machine),
+      cells_(machine.allocator, machine.ledger, "workspace", kPackBytes),
+      scratch_(machine.allocator, machine.ledger, "workspace", machine.threads.threads() * kPanelScratchBytes),
+      up_(kMaxTokens) {
+  segments_.reserve(1024);
+  pack_runs_.reserve(1024);
+}
+
+void CpuMultiply::run(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
+  check_gemm(x, w, bias, y);
+  if (y.rows() == 0 || w.rows == 0) return;
+  Call call = {.x = x, .w = w, .bias = bias, .y = y};
+  call.format = format_of(w.dtype);
+  const auto index = static_cast<size_t>(call.format);
+  const bool rounded = x.quantized.has_value() || x.precision == Precision::kBFloat16;
+  call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;
+  call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32[index];
+  call.lane_columns = 4 / dtype_size(w.dtype);
+  call.lane_cells = call.pairs ? call.lane_columns / 2 : call.lane_columns;
+
+  const bool grid = w.scale_kind == ScaleKind::kGrid;
+  for (size_t p = 0; p < (grid ? w.parts.size() : 1); ++p) {
+    const ScalePart* part = grid ? &w.parts[p] : nullptr;
+    const auto done = [&](const ScalePart& earlier) { return same_columns(earlier, *part); };
+    if (grid && std::any_of(w.parts.begin(), w.parts.begin() + static_cast<std::ptrdiff_t>(p), done)) continue;
+    plan_columns(call, part);
+    const int64_t fitting = std::clamp<int64_t>(cells_.bytes() / (call.x_stride * 4), 1, kMaxTokens);
+    for (int64_t t = 0; t < y.rows(); t += fitting) run_tokens(call, t, std::min(t + fitting, y.rows()));
+  }
+}
+
+/// Cuts the columns into segments, at the boundaries of the grid of w and of that of x. A segment that begins inside a
+/// lane shares it with its neighbour: each has the lane in its own copy of x, zero in the columns that are the other's.
+void CpuMultiply::plan_columns(Call& call, const ScalePart* grid) {
+  call.grid = grid;
+  segments_.clear();
+  pack_runs_.clear();
+  const int64_t columns = call.lane_columns;
+  const ScalePart* x_grid = call.x_grid();
+  int64_t cell = 0;
+  for (int64_t k = 0; k < call.w.cols || segments_.empty();) {
+    const int64_t end = std::min(next_boundary(grid, k, call.w.cols), next_boundary(x_grid, k, call.w.cols));
+    MultiplySegment segment;
+    segment.first_group = k / columns;
+    segment.groups = ceil_div(end, columns) - segment.first_group;
+    segment.x_cell = cell;
+    segment.x_scale = x_grid != nullptr ? (k + x_grid->col_phase) / x_grid->block_cols : 0;
+    segment.w_scale = grid != nullptr ? (k + grid->col_phase) / grid->block_cols : 0;
+    segments_.push_back(segment);
+    const int64_t cells = segment.groups * call.lane_cells;
+    if (k > 0 && k % columns == 0) {
+      pack_runs_.back().end = end;
+      pack_runs_.back().cells += cells;
+    } else {
+      pack_runs_.push_back({.begin = k, .end = end, .lead = k % columns, .cell = cell, .cells = cells});
+    }
+    cell += cells;
+    k = end;
+  }
+  // Rows a multiple of 4 KiB apart would fall into the same few lines of the first cache.
+  call.x_stride = round_up(cell, 16) + 16;
+  reserve_cells(call.x_stride * 4);
+}
+
+void CpuMultiply::reserve_cells(int64_t bytes) {
+  if (cells_.bytes() >= bytes) return;
+  cells_.reset();
+  cells_ = Buffer(machine_.allocator, machine_.ledger, "workspace", bytes);
+}
+
+void CpuMultiply::run_tokens(const Call& call, int64_t begin, int64_t end) {
+  const int64_t tokens = end - begin;
+  if (tokens * call.w.cols < kSmallWork) {
+    for (int64_t t = 0; t < tokens; ++t) pack_row(call, begin + t, t);
+  } else {
+    machine_.threads.parallel_for(tokens, [&](int64_t t, int) { pack_row(call, begin + t, t); });
+  }
+  run_panels(call, begin, end);
+}
+
+void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
+  const int exponent = call.pairs ? 0 : machine_.kernels.weight_exponent[static_cast<size_t>(call.format)];
+  int down = 0;
+  if (exponent != 0) {
+    down = call.x.quantized ? 10 : down_scaling(machine_.kernels.abs_max(call.x.dense.row<float>(token), call.w.cols));
+  }
+  up_[static_cast<size_t>(slot)] = std::ldexp(1.0F, down);
+  const float multiplier = std::ldexp(1.0F, exponent - down);
+  for (const PackRun& run : pack_runs_) pack_run(call, run, token, slot, multiplier);
+}
+
+void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier) {
+  std::byte* cells = cells_.data() + (slot * call.x_stride + run.cell) * 4;
+  if (run.cells == 0) return;
+  std::memset(cells, 0, static_cast<size_t>(call.lane_cells * 4));
+  std::memset(cells + (run.cells - call.lane_cells) * 4, 0, static_cast<size_t>(call.lane_cells * 4));
+  const MultiplyKernels& kernels = machine_.kernels;
+  const auto pack = [&](const float* x, int64_t count, int64_t at) {
+    if (call.pairs) {
+      kernels.pack_bf16(x, count, reinterpret_cast<uint16_t*>(cells) + run.lead + at);
+    } else if (call.x.quantized || call.x.precision == Precision::kFloat32) {
+      kernels.pack_f32(x, count, multiplier, reinterpret_cast<float*>(cells) + run.lead + at);
+    } else {
+      kernels.pack_f32_rounded(x, count, multiplier, reinterpret_cast<float*>(cells) + run.lead + at);
+    }
+  };
+  if (!call.x.quantized) return pack(call.x.dense.row<float>(token) + run.begin, run.end - run.begin, 0);
+  std::array<float, kPieceColumns> piece;
+  for (int64_t k = run.begin; k < run.end; k += kPieceColumns) {
+    const int64_t count = std::min(kPieceColumns, run.end - k);
+    widen_codes(*call.x.quantized, token, k, std::span(piece).first(static_cast<size_t>(count)));
+    pack(piece.data(), count, k - run.begin);
+  }
+}
+
+void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
+  const int64_t tokens = end - begin;
+  const int64_t panels = ceil_div(call.w.rows, kPanelRows);
+  const int64_t threads = machine_.threads.threads();
+  const int64_t panel_bytes = std::max<int64_t>(1, ceil_div(call.w.cols, call.lane_columns) * kCellBytes);
+  const int64_t step = std::clamp<int64_t>(kTaskBytes / panel_bytes, 1, ceil_div(panels, threads));
+  const int64_t groups = ceil_div(panels, step);
+  const int64_t splits = std::clamp<int64_t>(2 * threads / panels, 1, std::max<int64_t>(1, tokens / kSplitTokens));
+
+  const auto work = [&](int64_t index, int worker) {
+    const int64_t first = begin + tokens * (index % splits) / splits;
+    const int64_t last = begin + tokens * (index % splits + 1) / splits;
+    PanelTask task;
+    task.segments = segments_.data();
+    task.segment_count = static_cast<int64_t>(segments_.size());
+    task.x = cells_.data() + (first - begin) * call.x_stride * 4;
+    task.x_stride = call.x_stride;
+    task.up = up_.data() + (first - begin);
+    if (call.x.quantized && call.x.quantized->scale_kind != ScaleKind::kNone) {
+      const ScalePart* x_grid = call.x_grid();
+      task.x_scale_stride = x_grid != nullptr ? x_grid->grid_cols : 1;
+      task.x_scales = call.x.quantized->scales + (x_grid != nullptr ? x_grid->first_scale : 0) + first * task.x_scale_stride;
+    }
+    task.tokens = last - first;
+    task.y = call.y.row<float>(first);
+    task.y_stride = call.y.row_stride();
+    task.scratch = scratch_.data() + worker * kPanelScratchBytes;
+    const int64_t group = index / splits;
+    for (int64_t p = group * step; p < std::min((group + 1) * step, panels); ++p) run_panel(call, p, {first, last}, task);
+  };
+  if (tokens * call.w.rows * call.w.cols < kSmallWork) {
+    for (int64_t i = 0; i < groups * splits; ++i) work(i, 0);
+  } else {
+    machine_.threads.parallel_for(groups * splits, work);
+  }
+}
+
+/// Splits the panel's rows where the grids of two parts cut the columns differently.
+void CpuMultiply::run_panel(const Call& call, int64_t panel, IndexRange tokens, PanelTask task) const {
+  const QuantMatrixView& w = call.w;
+  const int64_t first = panel * kPanelRows;
+  const int64_t last = std::min(first + kPanelRows, w.rows);
+  const int64_t row_bytes = w.cols * dtype_size(w.dtype);
+  task.weights = w.layout == MatrixLayout::kLanes64
+                     ? w.data + panel * ceil_div(w.cols, call.lane_columns) * kCellBytes
+                     : w.data + first * row_bytes;
+  task.row_bytes = w.layout == MatrixLayout::kLanes64 ? 0 : row_bytes;
+  task.rows = last - first;
+  task.y += first;
+  if (call.grid == nullptr) return run_rows(call, {first, last}, tokens, task);
+  for (int64_t row = first; row < last;) {
+    const bool mine = same_columns(w.part_of(row), *call.grid);
+    int64_t end = row;
+    while (end < last && same_columns(w.part_of(end), *call.grid) == mine) {
+      end = std::min(w.part_of(end).row_end, last);
+    }
+    if (mine) run_rows(call, {row, end}, tokens, task);
+    row = end;
+  }
+}
+
+void CpuMultiply::run_rows(const Call& call, IndexRange rows, IndexRange tokens, PanelTask task) const {
+  const auto [begin, end] = rows;
+  const QuantMatrixView& w = call.w;
+  const int64_t first = begin / kPanelRows * kPanelRows;
+  task.row_begin = begin - first;
+  task.row_end = end - first;
+  std::array<float, kPanelRows> scales;
+  std::array<float, kPanelRows> bias;
+  std::array<ScaleRun, kPanelRows> runs;
+  if (w.scale_kind == ScaleKind::kGrid) {
+    for (int64_t row = begin; row < end;) {
+      const ScalePart& part = w.part_of(row);
+      const int64_t block = (row - part.row_begin + part.row_phase) / part.block_rows;
+      const int64_t block_end = part.row_begin + (block + 1) * part.block_rows - part.row_phase;
+      const int64_t stop = std::min({end, part.row_end, block_end});
+      runs[static_cast<size_t>(task.run_count++)] = {.begin = static_cast<int32_t>(row - first),
+                                                     .end = static_cast<int32_t>(stop - first),
+                                                     .scales = w.scales + part.first_scale + block * part.grid_cols};
+      row = stop;
+    }
+    task.runs = runs.data();
+  } else {
+    scales.fill(1.0F);
+    if (w.scale_kind == ScaleKind::kRow) {
+      std::copy(w.scales + begin, w.scales + end, scales.begin() + task.row_begin);
+    }
+    task.row_scales = scales.data();
+  }
+  if (!call.bias.empty()) {
+    const auto at = static_cast<size_t>(task.row_begin);
+    widen_vector(call.bias, begin, std::span(bias).subspan(at, static_cast<size_t>(end - begin)));
+    task.bias = bias.data();
+  }
+  if (call.kernel(task)) multiply_nonfinite_rows(call.x, w, {begin, end}, tokens, call.y);
+}
+
+}  // namespace octet

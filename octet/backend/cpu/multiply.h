@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Backend::gemm on the processor: packs x once, then hands panels of w to the kernels of one instruction set.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "octet/backend/backend.h"
+#include "octet/backend/cpu/multiply_kernels.h"
+#include "octet/backend/cpu/nonfinite_rows.h"
+
+namespace octet {
+
+/// Owns the workspace of the multiply, taken at construction: no call allocates but the first few, which may lengthen
+/// the list of segments, and one with more columns than ever fit. Not thread-safe.
+class CpuMultiply {
+ public:
+  /// All must outlive it.
+  struct Machine {
+    const MultiplyKernels& kernels;
+    Allocator& allocator;
+    MemoryLedger& ledger;
+    ThreadPool& threads;
+  };
+  explicit CpuMultiply(Machine machine);
+
+  /// As Backend::gemm.
+  void run(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
+
+ private:
+  struct Call;
+  /// Columns that lie together in a packed row: [begin, end), the first of them `lead` columns into the cell `cell`.
+  struct PackRun {
+    int64_t begin = 0;
+    int64_t end = 0;
+    int64_t lead = 0;
+    int64_t cell = 0;
+    int64_t cells = 0;
+  };
+
+  void plan_columns(Call& call, const ScalePart* grid);
+  void run_tokens(const Call& call, int64_t begin, int64_t end);
+  void pack_row(const Call& call, int64_t token, int64_t slot);
+  void pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier);
+  void run_panels(const Call& call, int64_t begin, int64_t end);
+  void run_panel(const Call& call, int64_t panel, IndexRange tokens, PanelTask task) const;
+  void run_rows(const Call& call, IndexRange rows, IndexRange tokens, PanelTask task) const;
+  void reserve_cells(int64_t bytes);
+
+  Machine machine_;
+  Buffer cells_;    // packed rows of x
+  Buffer scratch_;  // kPanelScratchBytes for each thread
+  std::vector<float> up_;  // [kMaxTokens]
+  std::vector<MultiplySegment> segments_;
+  std::vector<PackRun> pack_runs_;
+};
+
+}  // namespace octet

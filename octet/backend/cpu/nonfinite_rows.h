@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Rows of weights that hold a code without a finite value, multiplied one output at a time; and the widening of
+/// single elements that the multiply needs. Used by multiply.cpp.
+#pragma once
+
+#include <span>
+
+#include "octet/backend/backend.h"
+
+namespace octet {
+
+/// A range of rows or of tokens.
+struct IndexRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+/// Elements [col, col + out.size()) of a row of a row-major FP8 matrix, without scales.
+void widen_codes(const QuantMatrixView& q, int64_t row, int64_t col, std::span<float> out);
+
+/// Elements [begin, begin + out.size()) of a vector of F32, F16 or BF16.
+void widen_vector(ConstTensorView x, int64_t begin, std::span<float> out);
+
+/// Computes the outputs `rows` of `tokens` again where the row of w (FP8) holds NaN or infinity: such a row gives NaN,
+/// or the infinity that its products add up to.
+void multiply_nonfinite_rows(const Activations& x, const QuantMatrixView& w, IndexRange rows, IndexRange tokens,
+                             TensorView y);
+
+}  // namespace octet
