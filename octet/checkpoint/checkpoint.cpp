@@ -11,7 +11,8 @@ namespace octet {
 namespace {
 
 /// Opens all, so that every file that is missing or malformed is named at once.
-std::vector<std::unique_ptr<TensorFile>> open_all(const std::filesystem::path& folder, const CheckpointFiles& found) {
+std::vector<std::unique_ptr<TensorFile>> open_all(const std::filesystem::path& folder,
+                                                  const CheckpointFiles& found) {
   std::vector<std::unique_ptr<TensorFile>> files;
   Faults faults;
   for (const std::string& name : found.names) {
@@ -52,7 +53,8 @@ Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
   for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
   Faults faults;
   for (const auto& [name, file] : found.file_of) {
-    if (find(name) == nullptr) faults.add("tensor " + quote(name) + " is not in " + quote(found.names[file]) + " as mapped");
+    if (find(name) == nullptr)
+      faults.add("tensor " + quote(name) + " is not in " + quote(found.names[file]) + " as mapped");
   }
   faults.throw_if_any<FormatError>((folder / found.index_name).string());
 }
@@ -81,7 +83,8 @@ int64_t Checkpoint::row_bytes(const TensorInfo& tensor) {
 
 void Checkpoint::read_rows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end,
                            std::span<std::byte> into) const {
-  check(row_begin >= 0 && row_begin <= row_end && row_end <= tensor.rows(), "rows outside tensor " + quote(tensor.name));
+  check(row_begin >= 0 && row_begin <= row_end && row_end <= tensor.rows(),
+        "rows outside tensor " + quote(tensor.name));
   const int64_t bytes = row_bytes(tensor);
   check(checked_mul(row_end - row_begin, bytes) == static_cast<int64_t>(into.size()),
         "the rows of tensor " + quote(tensor.name) + " do not fill the memory given");
@@ -92,10 +95,13 @@ void Checkpoint::read_bytes(const TensorInfo& tensor, int64_t begin, std::span<s
   file_of(tensor).read(tensor, begin, into);
 }
 
-void Checkpoint::drop_cache(const TensorInfo& tensor) const { file_of(tensor).drop_cache(tensor); }
+void Checkpoint::drop_cache(const TensorInfo& tensor) const {
+  file_of(tensor).drop_cache(tensor);
+}
 
 const TensorFile& Checkpoint::file_of(const TensorInfo& tensor) const {
-  check(tensor.file >= 0 && static_cast<size_t>(tensor.file) < files_.size(), "a tensor of another checkpoint");
+  check(tensor.file >= 0 && static_cast<size_t>(tensor.file) < files_.size(),
+        "a tensor of another checkpoint");
   return *files_[static_cast<size_t>(tensor.file)];
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The tensors of a model's folder, wherever they lie: one table of names over one or many files, and positioned reads
-/// of rows. Knows no model and no quantization.
+/// The tensors of a model's folder, wherever they lie: one table of names over one or many files, and
+/// positioned reads of rows. Knows no model and no quantization.
 #pragma once
 
 #include <filesystem>
@@ -17,8 +17,8 @@ namespace octet {
 /// Owns the open files. Move-only; all const members may be called from several threads at once.
 class Checkpoint {
  public:
-  /// Opens all files of the folder and reads their headers; no weight is read. Throws FormatError naming every missing
-  /// file, malformed header, and tensor that the index promises and its file lacks.
+  /// Opens all files of the folder and reads their headers; no weight is read. Throws FormatError naming
+  /// every missing file, malformed header, and tensor that the index promises and its file lacks.
   explicit Checkpoint(const std::filesystem::path& folder);
 
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
@@ -32,11 +32,14 @@ class Checkpoint {
   [[nodiscard]] int64_t bytes() const { return bytes_; }
   [[nodiscard]] std::vector<std::filesystem::path> files() const;
 
-  /// Bytes of one row: of the tensor without its first dimension. Throws ArgumentError when that is not whole bytes.
+  /// Bytes of one row: of the tensor without its first dimension. Throws ArgumentError when that is not whole
+  /// bytes.
   [[nodiscard]] static int64_t row_bytes(const TensorInfo& tensor);
-  /// Fills `into` with rows [row_begin, row_end) of the first dimension (elements, for a vector), as they lie in the
-  /// file. Throws ArgumentError unless the rows exist and fill `into` exactly; FormatError when the file fails.
-  void read_rows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end, std::span<std::byte> into) const;
+  /// Fills `into` with rows [row_begin, row_end) of the first dimension (elements, for a vector), as they lie
+  /// in the file. Throws ArgumentError unless the rows exist and fill `into` exactly; FormatError when the
+  /// file fails.
+  void read_rows(const TensorInfo& tensor, int64_t row_begin, int64_t row_end,
+                 std::span<std::byte> into) const;
   /// Fills `into` from byte `begin` of the tensor.
   void read_bytes(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const;
   /// Tells the kernel that the tensor will not be read again.

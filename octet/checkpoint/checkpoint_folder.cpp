@@ -39,7 +39,8 @@ std::string list(const std::vector<std::string>& names) {
   return text.empty() ? "nothing" : text;
 }
 
-std::vector<std::string> ending_in(const std::vector<std::string>& names, std::initializer_list<std::string_view> ends) {
+std::vector<std::string> ending_in(const std::vector<std::string>& names,
+                                   std::initializer_list<std::string_view> ends) {
   std::vector<std::string> result;
   for (const std::string& name : names) {
     if (std::any_of(ends.begin(), ends.end(), [&](std::string_view end) { return name.ends_with(end); })) {
@@ -51,7 +52,8 @@ std::vector<std::string> ending_in(const std::vector<std::string>& names, std::i
 
 /// Says what is there instead, and the way out.
 [[noreturn]] void refuse_folder(const fs::path& folder, const std::vector<std::string>& names) {
-  const std::string expected = folder.string() + ": expected " + std::string(kIndex) + " or " + std::string(kSingle);
+  const std::string expected =
+      folder.string() + ": expected " + std::string(kIndex) + " or " + std::string(kSingle);
   const auto pickled = ending_in(names, {".bin", ".pt", ".pth"});
   const auto gguf = ending_in(names, {".gguf"});
   if (!pickled.empty()) {
@@ -60,7 +62,8 @@ std::vector<std::string> ending_in(const std::vector<std::string>& names, std::i
                       "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)");
   }
   if (!gguf.empty()) {
-    throw FormatError(expected + ", found " + list(gguf) + ": GGUF is not read; fetch the model's safetensors files");
+    throw FormatError(expected + ", found " + list(gguf) +
+                      ": GGUF is not read; fetch the model's safetensors files");
   }
   throw FormatError(expected + ", found " + list(names));
 }
@@ -90,7 +93,8 @@ CheckpointFiles read_index(const fs::path& folder) {
   Faults faults;
   for (const auto& [tensor, file] : weight_map_of(index, source).items()) {
     if (!file.is_string()) {
-      faults.add("weight_map: " + quote(tensor) + ": expected a file name, found " + quote(file.dump(-1, ' ', true)));
+      faults.add("weight_map: " + quote(tensor) + ": expected a file name, found " +
+                 quote(file.dump(-1, ' ', true)));
     } else if (!is_plain_name(file.get_ref<const std::string&>())) {
       faults.add("weight_map: " + quote(tensor) + ": expected a plain file name inside the folder, found " +
                  quote(file.get_ref<const std::string&>()));
@@ -110,14 +114,17 @@ CheckpointFiles read_index(const fs::path& folder) {
 
 CheckpointFiles find_checkpoint_files(const fs::path& folder) {
   const auto names = list_folder(folder);
-  const auto has = [&](std::string_view name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+  const auto has = [&](std::string_view name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
   if (has(kIndex)) return read_index(folder);
   if (has(kSingle)) return {{std::string(kSingle)}, {}, {}};
   const auto candidates = ending_in(names, {".safetensors"});
   if (candidates.empty()) refuse_folder(folder, names);
   if (candidates.size() > 1) {
-    throw FormatError(folder.string() + ": " + std::to_string(candidates.size()) + " safetensors files without a " +
-                      std::string(kIndex) + " that says which belong together: " + list(candidates));
+    throw FormatError(folder.string() + ": " + std::to_string(candidates.size()) +
+                      " safetensors files without a " + std::string(kIndex) +
+                      " that says which belong together: " + list(candidates));
   }
   return {candidates, {}, {}};
 }

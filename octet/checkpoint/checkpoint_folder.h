@@ -10,14 +10,14 @@
 namespace octet {
 
 struct CheckpointFiles {
-  std::vector<std::string> names;             ///< plain file names inside the folder, in order, none twice
-  std::map<std::string, size_t> file_of;      ///< tensor -> index in `names`; empty when the folder has no index
-  std::string index_name;                     ///< of the index file, empty when there is none
+  std::vector<std::string> names;         ///< plain file names inside the folder, in order, none twice
+  std::map<std::string, size_t> file_of;  ///< tensor -> index in `names`; empty when the folder has no index
+  std::string index_name;                 ///< of the index file, empty when there is none
 };
 
-/// By `model.safetensors.index.json`; else `model.safetensors`; else the only *.safetensors. Throws FormatError that
-/// lists what the folder has when that leaves nothing, or a choice; and when the index is malformed or names a file
-/// that is not a plain name inside the folder.
+/// By `model.safetensors.index.json`; else `model.safetensors`; else the only *.safetensors. Throws
+/// FormatError that lists what the folder has when that leaves nothing, or a choice; and when the index is
+/// malformed or names a file that is not a plain name inside the folder.
 [[nodiscard]] CheckpointFiles find_checkpoint_files(const std::filesystem::path& folder);
 
 }  // namespace octet

@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 
 bool is_part(std::string_view part) {
   constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
-  return !part.empty() && part != "." && part != ".." && part.find_first_not_of(kAllowed) == std::string_view::npos;
+  return !part.empty() && part != "." && part != ".." &&
+         part.find_first_not_of(kAllowed) == std::string_view::npos;
 }
 
 /// "models--org--name", or nothing when `model` is no name of the hub.
@@ -43,8 +44,9 @@ std::optional<fs::path> find_snapshot(const fs::path& entry) {
   std::error_code error;
   if (fs::is_regular_file(entry / "refs" / "main", error)) {
     std::string commit = read_text_file(entry / "refs" / "main", 4096);
-    commit.erase(std::find_if(commit.begin(), commit.end(), [](char c) { return c == '\n' || c == '\r' || c == ' '; }),
-                 commit.end());
+    commit.erase(
+        std::find_if(commit.begin(), commit.end(), [](char c) { return c == '\n' || c == '\r' || c == ' '; }),
+        commit.end());
     if (is_part(commit) && is_folder(entry / "snapshots" / commit)) return entry / "snapshots" / commit;
     return std::nullopt;
   }
@@ -63,7 +65,8 @@ fs::path resolve_model_folder(std::string_view model, const fs::path& hf_cache) 
   const std::string what = "model " + quote(model) + ": ";
   std::error_code ignored;
   if (!model.empty() && fs::exists(path, ignored)) {
-    throw ConfigError(what + "expected a folder with config.json and weights, found a file; give the folder that holds it");
+    throw ConfigError(
+        what + "expected a folder with config.json and weights, found a file; give the folder that holds it");
   }
   const auto name = cache_name(model);
   if (!name) throw ConfigError(what + "there is no such folder, and it is not a name of the form org/name");
@@ -72,8 +75,10 @@ fs::path resolve_model_folder(std::string_view model, const fs::path& hf_cache) 
   }
   const fs::path entry = hf_cache / *name;
   if (const auto snapshot = find_snapshot(entry)) return *snapshot;
-  const std::string tried = is_folder(entry) ? entry.string() + " has no complete snapshot" : entry.string() + " does not exist";
-  throw ConfigError(what + "there is no such folder, and " + tried + ". Fetch it first: hf download " + std::string(model));
+  const std::string tried =
+      is_folder(entry) ? entry.string() + " has no complete snapshot" : entry.string() + " does not exist";
+  throw ConfigError(what + "there is no such folder, and " + tried + ". Fetch it first: hf download " +
+                    std::string(model));
 }
 
 }  // namespace octet

@@ -28,7 +28,8 @@ int64_t read_header_length(const FileReader& file) {
   }
   if (length > static_cast<uint64_t>(file.size() - kLengthBytes)) {
     throw FormatError(source + ": the file is cut short: expected a header of " + std::to_string(length) +
-                      " bytes, found " + std::to_string(file.size() - kLengthBytes) + " (fetch the file again)");
+                      " bytes, found " + std::to_string(file.size() - kLengthBytes) +
+                      " (fetch the file again)");
   }
   return static_cast<int64_t>(length);
 }
@@ -40,7 +41,8 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path
   std::string text(static_cast<size_t>(length), '\0');
   file_.read_at(kLengthBytes, std::as_writable_bytes(std::span(text)));
   const int64_t data_begin = kLengthBytes + length;
-  SafetensorsHeader header = parse_safetensors_header(text, path.string(), data_begin, file_.size() - data_begin);
+  SafetensorsHeader header =
+      parse_safetensors_header(text, path.string(), data_begin, file_.size() - data_begin);
   tensors_ = std::move(header.tensors);
   metadata_ = std::move(header.metadata);
 }
@@ -51,6 +53,8 @@ void SafetensorsFile::read(const TensorInfo& tensor, int64_t begin, std::span<st
   file_.read_at(tensor.offset + begin, into);
 }
 
-void SafetensorsFile::drop_cache(const TensorInfo& tensor) const { file_.drop_cache(tensor.offset, tensor.bytes); }
+void SafetensorsFile::drop_cache(const TensorInfo& tensor) const {
+  file_.drop_cache(tensor.offset, tensor.bytes);
+}
 
 }  // namespace octet

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Reads one safetensors file. The header is checked as a whole before a tensor is read; see safetensors_header.h.
+/// Reads one safetensors file. The header is checked as a whole before a tensor is read; see
+/// safetensors_header.h.
 #pragma once
 
 #include <map>

@@ -23,7 +23,8 @@ std::optional<std::vector<int64_t>> sizes(const Json* list) {
   if (list == nullptr || !list->is_array()) return std::nullopt;
   std::vector<int64_t> result;
   for (const Json& item : *list) {
-    if (!item.is_number_unsigned() || item.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
+    if (!item.is_number_unsigned() || item.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX))
+      return std::nullopt;
     result.push_back(static_cast<int64_t>(item.get<uint64_t>()));
   }
   return result;
@@ -32,7 +33,8 @@ std::optional<std::vector<int64_t>> sizes(const Json* list) {
 /// What a file says, short enough for a message.
 std::string found(const Json* value) {
   if (value == nullptr) return "nothing";
-  if (value->is_structured() && value->size() > 16) return "a list or object of " + std::to_string(value->size());
+  if (value->is_structured() && value->size() > 16)
+    return "a list or object of " + std::to_string(value->size());
   return quote(value->dump(-1, ' ', true), 80);
 }
 
@@ -54,7 +56,8 @@ class HeaderReader {
       : source_(source), data_begin_(data_begin), data_bytes_(data_bytes) {}
 
   SafetensorsHeader read(std::string_view text) {
-    if (!text.starts_with('{')) throw FormatError(std::string(source_) + ": the header does not begin with '{'");
+    if (!text.starts_with('{'))
+      throw FormatError(std::string(source_) + ": the header does not begin with '{'");
     const Json json = parse_json(text, std::string(source_) + " (header)");
     for (const auto& [name, value] : json.items()) {
       if (name == "__metadata__") {
@@ -91,13 +94,18 @@ class HeaderReader {
     const auto shape = sizes(member(value, "shape"));
     const auto range = sizes(member(value, "data_offsets"));
     if (!dtype) faults_.add(who + "dtype: expected a type of the format, found " + found(type));
-    if (!shape) faults_.add(who + "shape: expected integers of at least 0, found " + found(member(value, "shape")));
+    if (!shape)
+      faults_.add(who + "shape: expected integers of at least 0, found " + found(member(value, "shape")));
     const bool in_order = range && range->size() == 2 && (*range)[0] <= (*range)[1];
     if (!in_order) {
       faults_.add(who + "data_offsets: expected [begin, end], found " + found(member(value, "data_offsets")));
     }
     if (!dtype || !shape || !in_order) return;
-    place({.name = name, .dtype = *dtype, .shape = *shape, .bytes = (*range)[1] - (*range)[0], .offset = (*range)[0]});
+    place({.name = name,
+           .dtype = *dtype,
+           .shape = *shape,
+           .bytes = (*range)[1] - (*range)[0],
+           .offset = (*range)[0]});
   }
 
   /// `offset` still counts from the beginning of the data here.
@@ -105,7 +113,8 @@ class HeaderReader {
     const auto needed = needed_bytes(tensor.dtype, tensor.shape);
     const std::string what = std::string(to_string(tensor.dtype)) + " " + quote(tensor.shape_text());
     if (!needed) {
-      faults_.add("tensor " + quote(tensor.name) + ": the size of " + what + " overflows or is not whole bytes");
+      faults_.add("tensor " + quote(tensor.name) + ": the size of " + what +
+                  " overflows or is not whole bytes");
     } else if (*needed != tensor.bytes) {
       faults_.add("tensor " + quote(tensor.name) + ": " + what + " needs " + std::to_string(*needed) +
                   " bytes, found data_offsets of " + std::to_string(tensor.bytes));
@@ -115,15 +124,17 @@ class HeaderReader {
   }
 
   void check_coverage() {
-    std::stable_sort(header_.tensors.begin(), header_.tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
-      return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
-    });
+    std::stable_sort(header_.tensors.begin(), header_.tensors.end(),
+                     [](const TensorInfo& a, const TensorInfo& b) {
+                       return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
+                     });
     int64_t end = 0;  // of what the tensors so far cover
     const TensorInfo* last = nullptr;
     for (TensorInfo& tensor : header_.tensors) {
       if (tensor.offset < end) {
-        faults_.add("tensor " + quote(tensor.name) + " overlaps tensor " + quote(last->name) + ": it begins at byte " +
-                    std::to_string(tensor.offset) + " of the data, the other ends at " + std::to_string(end));
+        faults_.add("tensor " + quote(tensor.name) + " overlaps tensor " + quote(last->name) +
+                    ": it begins at byte " + std::to_string(tensor.offset) +
+                    " of the data, the other ends at " + std::to_string(end));
       }
       if (tensor.offset > end) add_hole(end, tensor.offset);
       if (tensor.offset + tensor.bytes >= end) {
@@ -132,8 +143,9 @@ class HeaderReader {
       }
     }
     if (end > data_bytes_) {
-      faults_.add("the file is cut short: tensor " + quote(last->name) + " ends at byte " + std::to_string(end) +
-                  " of the data, of which there are " + std::to_string(data_bytes_) + " (fetch the file again)");
+      faults_.add("the file is cut short: tensor " + quote(last->name) + " ends at byte " +
+                  std::to_string(end) + " of the data, of which there are " + std::to_string(data_bytes_) +
+                  " (fetch the file again)");
     } else if (end < data_bytes_) {
       add_hole(end, data_bytes_);
     }
@@ -141,7 +153,8 @@ class HeaderReader {
   }
 
   void add_hole(int64_t begin, int64_t end) {
-    faults_.add("bytes " + std::to_string(begin) + " to " + std::to_string(end) + " of the data belong to no tensor");
+    faults_.add("bytes " + std::to_string(begin) + " to " + std::to_string(end) +
+                " of the data belong to no tensor");
   }
 
   std::string_view source_;
@@ -155,7 +168,8 @@ class HeaderReader {
 
 std::string TensorInfo::shape_text() const {
   std::string text = "[";
-  for (size_t axis = 0; axis < shape.size(); ++axis) text += (axis > 0 ? ", " : "") + std::to_string(shape[axis]);
+  for (size_t axis = 0; axis < shape.size(); ++axis)
+    text += (axis > 0 ? ", " : "") + std::to_string(shape[axis]);
   return text + "]";
 }
 

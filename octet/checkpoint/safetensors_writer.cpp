@@ -19,7 +19,9 @@
 namespace octet {
 namespace {
 
-std::string reason(int error) { return std::generic_category().message(error); }
+std::string reason(int error) {
+  return std::generic_category().message(error);
+}
 
 int64_t declared_bytes(const TensorDeclaration& tensor) {
   std::optional<int64_t> bits = dtype_bits(tensor.dtype);
@@ -32,8 +34,8 @@ int64_t declared_bytes(const TensorDeclaration& tensor) {
 }
 
 /// The 8 bytes of length and the header, which spaces fill up so that the data begins at a multiple of 8.
-std::string make_header(std::span<const TensorDeclaration> tensors, const SafetensorsWriter::Metadata& metadata,
-                        int64_t& data_bytes) {
+std::string make_header(std::span<const TensorDeclaration> tensors,
+                        const SafetensorsWriter::Metadata& metadata, int64_t& data_bytes) {
   std::string text = "{";
   if (!metadata.empty()) text += "\"__metadata__\":" + nlohmann::json(metadata).dump();
   std::unordered_set<std::string_view> names;
@@ -42,13 +44,15 @@ std::string make_header(std::span<const TensorDeclaration> tensors, const Safete
           "tensor " + quote(tensor.name) + " is declared twice or has a reserved name");
     const auto end = checked_add(data_bytes, declared_bytes(tensor));
     check(end.has_value(), "the bytes of all tensors overflow");
-    const Json entry = {{"dtype", to_string(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {data_bytes, *end}}};
+    const Json entry = {
+        {"dtype", to_string(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {data_bytes, *end}}};
     text += (text.size() > 1 ? "," : "") + Json(tensor.name).dump() + ":" + entry.dump();
     data_bytes = *end;
   }
   text += "}";
   text.resize(static_cast<size_t>(round_up(static_cast<int64_t>(text.size()), 8)), ' ');
-  check(static_cast<int64_t>(text.size()) <= kMaxSafetensorsHeader, "the header of a safetensors file is too large");
+  check(static_cast<int64_t>(text.size()) <= kMaxSafetensorsHeader,
+        "the header of a safetensors file is too large");
   std::string length(8, '\0');
   for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i) & 0xffU);
   return length + text;
@@ -74,7 +78,9 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::span<const
   }
 }
 
-SafetensorsWriter::~SafetensorsWriter() { discard(); }
+SafetensorsWriter::~SafetensorsWriter() {
+  discard();
+}
 
 void SafetensorsWriter::open_temporary() {
   for (int attempt = 0; attempt < 1000; ++attempt) {
@@ -101,14 +107,16 @@ void SafetensorsWriter::write(std::span<const std::byte> bytes) {
 
 void SafetensorsWriter::append(std::span<const std::byte> bytes) {
   check(fd_ >= 0, "bytes for a safetensors file that is finished or failed");
-  check(static_cast<int64_t>(bytes.size()) <= remaining_, "more bytes for a safetensors file than were declared");
+  check(static_cast<int64_t>(bytes.size()) <= remaining_,
+        "more bytes for a safetensors file than were declared");
   write(bytes);
   remaining_ -= static_cast<int64_t>(bytes.size());
 }
 
 void SafetensorsWriter::finish() {
   check(fd_ >= 0, "a safetensors file is finished twice or after it failed");
-  check(remaining_ == 0, path_.string() + ": " + std::to_string(remaining_) + " bytes of its tensors are missing");
+  check(remaining_ == 0,
+        path_.string() + ": " + std::to_string(remaining_) + " bytes of its tensors are missing");
   const bool synced = ::fsync(fd_) == 0;
   const int sync_error = errno;
   const bool closed = ::close(std::exchange(fd_, -1)) == 0;

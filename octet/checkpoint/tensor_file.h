@@ -20,8 +20,8 @@ struct TensorInfo {
   DType dtype = DType::kF32;
   std::vector<int64_t> shape;  ///< any rank; row-major
   int64_t bytes = 0;
-  int file = 0;                ///< index in Checkpoint::files()
-  int64_t offset = 0;          ///< of the first byte, from the beginning of the file
+  int file = 0;        ///< index in Checkpoint::files()
+  int64_t offset = 0;  ///< of the first byte, from the beginning of the file
 
   /// The first dimension; 1 for a scalar.
   [[nodiscard]] int64_t rows() const { return shape.empty() ? 1 : shape.front(); }
@@ -38,8 +38,8 @@ class TensorFile {
   [[nodiscard]] virtual int64_t bytes() const = 0;
   /// Ascending by offset. Their names are unique.
   [[nodiscard]] virtual const std::vector<TensorInfo>& tensors() const = 0;
-  /// Fills `into` from byte `begin` of the tensor. Throws ArgumentError when that is outside the tensor, FormatError
-  /// when the file has become shorter or the disk fails.
+  /// Fills `into` from byte `begin` of the tensor. Throws ArgumentError when that is outside the tensor,
+  /// FormatError when the file has become shorter or the disk fails.
   virtual void read(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const = 0;
   /// Drops the tensor's bytes from the page cache.
   virtual void drop_cache(const TensorInfo& tensor) const = 0;

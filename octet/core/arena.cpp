@@ -7,7 +7,8 @@ namespace octet {
 
 std::byte* Arena::take(int64_t bytes) {
   constexpr int64_t kAlignment = 64;
-  check(bytes >= 0 && used_ + round_up(bytes, kAlignment) <= buffer_.bytes(), "the arena of a step is too small");
+  check(bytes >= 0 && bytes <= buffer_.bytes() && used_ + round_up(bytes, kAlignment) <= buffer_.bytes(),
+        "the arena of a step is too small");
   std::byte* data = buffer_.data() + used_;
   used_ += round_up(bytes, kAlignment);
   return data;

@@ -25,6 +25,8 @@ int64_t element_offset(MatrixLayout layout, DType dtype, int64_t cols, int64_t r
 }
 
 int64_t matrix_bytes(MatrixLayout layout, DType dtype, int64_t rows, int64_t cols) {
+  constexpr int64_t kMost = INT64_MAX - kGroupBytes;  // so that rounding up to whole panels cannot overflow
+  check(rows >= 0 && cols >= 0 && rows <= kMost && cols <= kMost, "the bytes of a matrix overflow");
   const int64_t size = dtype_size(dtype);
   const bool lanes = layout == MatrixLayout::kLanes64;
   const auto elements = checked_mul(lanes ? round_up(rows, kPanelRows) : rows,

@@ -80,7 +80,7 @@ struct MatrixSpec {
   int64_t cols = 0;
   MatrixLayout layout = MatrixLayout::kRowMajor;
   ScaleKind scale_kind = ScaleKind::kNone;
-  std::vector<ScalePart> parts;  ///< for kGrid only
+  std::vector<ScalePart> parts = {};  ///< for kGrid only
 
   [[nodiscard]] int64_t scale_count() const;
   /// Elements with padding, plus 4 bytes a scale.

@@ -20,9 +20,10 @@ TEST(CpuIsa, NamesGoBothWays) {
 }
 
 TEST(CpuIsa, AnUnknownNameIsAnsweredWithTheKnownOnes) {
-  EXPECT_THAT([] { (void)parse_cpu_isa("sse9"); },
-              ::testing::ThrowsMessage<ConfigError>(::testing::AllOf(
-                  ::testing::HasSubstr("'sse9'"), ::testing::HasSubstr("portable, avx2, avx512, avx512_bf16"))));
+  EXPECT_THAT(
+      [] { (void)parse_cpu_isa("sse9"); },
+      ::testing::ThrowsMessage<ConfigError>(::testing::AllOf(
+          ::testing::HasSubstr("'sse9'"), ::testing::HasSubstr("portable, avx2, avx512, avx512_bf16"))));
 }
 
 TEST(SupportedIsas, BeginWithPortableAndAscend) {
@@ -38,7 +39,8 @@ TEST(SupportedIsas, AgreeWithTheCompilersOwnLookAtTheProcessor) {
   const auto has = [&](CpuIsa isa) { return std::find(isas.begin(), isas.end(), isa) != isas.end(); };
   const bool avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
   EXPECT_EQ(has(CpuIsa::kAvx2), avx2);
-  EXPECT_EQ(has(CpuIsa::kAvx512), __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+  EXPECT_EQ(has(CpuIsa::kAvx512), __builtin_cpu_supports("avx512bw") != 0 &&
+                                      __builtin_cpu_supports("avx512dq") != 0 &&
                                       __builtin_cpu_supports("avx512vl") != 0);
   EXPECT_EQ(has(CpuIsa::kAvx512Bf16),
             __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vbmi") != 0);

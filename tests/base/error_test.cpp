@@ -13,12 +13,16 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-TEST(Check, DoesNothingWhenTheConditionHolds) { EXPECT_NO_THROW(check(true, "never said")); }
+TEST(Check, DoesNothingWhenTheConditionHolds) {
+  EXPECT_NO_THROW(check(true, "never said"));
+}
 
 TEST(Check, NamesTheRuleAndThePlaceWithoutTheFoldersOfTheMachine) {
-  EXPECT_THAT([] { check(false, "sizes are positive"); },
-              ThrowsMessage<ArgumentError>(AllOf(HasSubstr("sizes are positive"), HasSubstr("error_test.cpp:"))));
-  EXPECT_THAT([] { ThreadPool pool(0); }, ThrowsMessage<ArgumentError>(HasSubstr("(octet/base/thread_pool.cpp:")));
+  EXPECT_THAT(
+      [] { check(false, "sizes are positive"); },
+      ThrowsMessage<ArgumentError>(AllOf(HasSubstr("sizes are positive"), HasSubstr("error_test.cpp:"))));
+  EXPECT_THAT([] { ThreadPool pool(0); },
+              ThrowsMessage<ArgumentError>(HasSubstr("(octet/base/thread_pool.cpp:")));
 }
 
 TEST(Errors, AreAllOfOneBase) {

@@ -8,7 +8,9 @@
 namespace octet {
 namespace {
 
-TEST(Quote, EscapesWhatCouldSteerATerminal) { EXPECT_EQ(quote("a\x1b[2J\n\xff"), "'a\\x1b[2J\\x0a\\xff'"); }
+TEST(Quote, EscapesWhatCouldSteerATerminal) {
+  EXPECT_EQ(quote("a\x1b[2J\n\xff"), "'a\\x1b[2J\\x0a\\xff'");
+}
 
 TEST(Quote, CutsALongNameAndSaysHowLongItIs) {
   EXPECT_EQ(quote(std::string(5000, 'a'), 3), "'aaa...' (5000 bytes)");

@@ -40,8 +40,8 @@ TEST(FileReader, NamesFileOffsetWantedAndFoundWhenTheFileEndsFirst) {
   const TempFolder folder;
   const FileReader file(folder.write("short.bin", "0123456789"));
   EXPECT_THAT([&] { read(file, 8, 5); },
-              ThrowsMessage<FormatError>(AllOf(HasSubstr("short.bin"), HasSubstr("expected 5 bytes at offset 8"),
-                                               HasSubstr("found 2"))));
+              ThrowsMessage<FormatError>(AllOf(
+                  HasSubstr("short.bin"), HasSubstr("expected 5 bytes at offset 8"), HasSubstr("found 2"))));
   EXPECT_THROW(read(file, -1, 1), ArgumentError);
 }
 
@@ -57,7 +57,8 @@ TEST(FileReader, RefusesAMissingFileAFolderAndADevice) {
   const TempFolder folder;
   EXPECT_THAT([&] { FileReader(folder.path() / "none"); },
               ThrowsMessage<FormatError>(AllOf(HasSubstr("none"), HasSubstr("No such file"))));
-  EXPECT_THAT([&] { FileReader reader(folder.path()); }, ThrowsMessage<FormatError>(HasSubstr("found a folder")));
+  EXPECT_THAT([&] { FileReader reader(folder.path()); },
+              ThrowsMessage<FormatError>(HasSubstr("found a folder")));
   EXPECT_THAT([&] { FileReader("/dev/zero"); }, ThrowsMessage<FormatError>(HasSubstr("found a device")));
 }
 

@@ -16,7 +16,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-auto refused(const std::string& message) { return ThrowsMessage<FormatError>(HasSubstr(message)); }
+auto refused(const std::string& message) {
+  return ThrowsMessage<FormatError>(HasSubstr(message));
+}
 
 TEST(ParseJson, ReadsValuesInTheirOrder) {
   const Json json = parse_json(R"({"b": [1, -2, 0.5, true, null], "a": {"x": "\u00e9"}})", "f");
@@ -30,7 +32,8 @@ TEST(ParseJson, NamesSourceByteAndLineOfASyntaxError) {
 }
 
 TEST(ParseJson, RefusesDuplicateKeysInOneObjectOnly) {
-  EXPECT_THAT([] { (void)parse_json(R"({"a": 1, "b": {"a": 2, "c": 3, "c": 4}})", "f"); }, refused("key 'c' occurs twice"));
+  EXPECT_THAT([] { (void)parse_json(R"({"a": 1, "b": {"a": 2, "c": 3, "c": 4}})", "f"); },
+              refused("key 'c' occurs twice"));
   EXPECT_NO_THROW((void)parse_json(R"({"a": {"a": 1}, "b": [{"a": 1}, {"a": 2}]})", "f"));
 }
 
@@ -44,7 +47,8 @@ TEST(ParseJson, RefusesTrailingBytes) {
 }
 
 TEST(ParseJson, RefusesANulByteAfterTheValue) {
-  EXPECT_THAT([] { (void)parse_json(std::string_view("{}\0junk", 7), "f"); }, refused("byte 2 (line 1): a NUL byte"));
+  EXPECT_THAT([] { (void)parse_json(std::string_view("{}\0junk", 7), "f"); },
+              refused("byte 2 (line 1): a NUL byte"));
 }
 
 TEST(ParseJson, RefusesInvalidUtf8AndLoneSurrogates) {
@@ -84,11 +88,13 @@ TEST(ParseJson, ReadsAnObjectOfManyKeysInTimeThatGrowsWithItsLength) {
   text.back() = '}';
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_EQ(parse_json(text, "f").size(), 200000U);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));  // looking each key up takes minutes
+  EXPECT_LT(std::chrono::steady_clock::now() - begin,
+            std::chrono::seconds(20));  // looking each key up takes minutes
 }
 
 TEST(JsonFields, ReadsWhatIsThereAndDefaultsWhatIsNot) {
-  const Json json = parse_json(R"({"i": 5, "n": 0.25, "b": true, "s": "x", "l": [1, 2], "o": {}, "z": null})", "f");
+  const Json json =
+      parse_json(R"({"i": 5, "n": 0.25, "b": true, "s": "x", "l": [1, 2], "o": {}, "z": null})", "f");
   JsonFields fields(json, "f");
   EXPECT_EQ(fields.integer("i", 0, 0, 10), 5);
   EXPECT_EQ(fields.required_integer("i", 0, 10), 5);
@@ -110,7 +116,8 @@ TEST(JsonFields, ReadsWhatIsThereAndDefaultsWhatIsNot) {
 }
 
 TEST(JsonFields, ReportsAllFaultsInOneError) {
-  const Json json = parse_json(R"({"i": "five", "j": 99, "n": true, "b": 1, "s": 2, "l": [1, "x"], "o": 3})", "f");
+  const Json json =
+      parse_json(R"({"i": "five", "j": 99, "n": true, "b": 1, "s": 2, "l": [1, "x"], "o": 3})", "f");
   JsonFields fields(json, "config.json");
   EXPECT_EQ(fields.integer("i", 4, 0, 10), 4);
   EXPECT_EQ(fields.integer("j", 4, 0, 10), 4);
@@ -122,23 +129,26 @@ TEST(JsonFields, ReportsAllFaultsInOneError) {
   EXPECT_EQ(fields.object("o"), nullptr);
   fields.fault("own", "expected this, found that");
   EXPECT_EQ(fields.faults().size(), 9U);
-  EXPECT_THAT([&] { fields.finish(); },
-              ThrowsMessage<ConfigError>(AllOf(
-                  HasSubstr("config.json: i: expected an integer from 0 to 10, found the string 'five'"),
-                  HasSubstr("config.json: j: expected an integer from 0 to 10, found 99"),
-                  HasSubstr("config.json: k: expected an integer from 1 to 10, but the field is missing"),
-                  HasSubstr("config.json: n: expected a number from 0.0 to 1.0, found true"),
-                  HasSubstr("config.json: b: expected true or false, found 1"),
-                  HasSubstr("config.json: s: expected a string, found 2"),
-                  HasSubstr("config.json: l: expected an integer from 0 to 9 or a list of such, found the string 'x'"),
-                  HasSubstr("config.json: o: expected an object, found 3"),
-                  HasSubstr("config.json: own: expected this, found that"))));
+  EXPECT_THAT(
+      [&] { fields.finish(); },
+      ThrowsMessage<ConfigError>(AllOf(
+          HasSubstr("config.json: i: expected an integer from 0 to 10, found the string 'five'"),
+          HasSubstr("config.json: j: expected an integer from 0 to 10, found 99"),
+          HasSubstr("config.json: k: expected an integer from 1 to 10, but the field is missing"),
+          HasSubstr("config.json: n: expected a number from 0.0 to 1.0, found true"),
+          HasSubstr("config.json: b: expected true or false, found 1"),
+          HasSubstr("config.json: s: expected a string, found 2"),
+          HasSubstr(
+              "config.json: l: expected an integer from 0 to 9 or a list of such, found the string 'x'"),
+          HasSubstr("config.json: o: expected an object, found 3"),
+          HasSubstr("config.json: own: expected this, found that"))));
 }
 
 TEST(JsonFields, RefusesNumbersThatOnlyLookLikeIntegers) {
   const Json json = parse_json(R"({"a": 1.5, "b": 18446744073709551615, "c": 1e30, "d": 2.0})", "f");
   JsonFields fields(json, "f");
-  for (const char* name : {"a", "b", "c", "d"}) EXPECT_EQ(fields.integer(name, -1, INT64_MIN, INT64_MAX), -1) << name;
+  for (const char* name : {"a", "b", "c", "d"})
+    EXPECT_EQ(fields.integer(name, -1, INT64_MIN, INT64_MAX), -1) << name;
   EXPECT_EQ(fields.faults().size(), 4U);
 }
 
@@ -154,7 +164,8 @@ TEST(JsonFields, RefusesAValueThatIsNoObject) {
   const Json json = parse_json("[1]", "f");
   JsonFields fields(json, "config.json");
   EXPECT_EQ(fields.integer("a", 3, 0, 9), 3);
-  EXPECT_THAT([&] { fields.finish(); }, ThrowsMessage<ConfigError>(HasSubstr("expected an object, found a list of 1")));
+  EXPECT_THAT([&] { fields.finish(); },
+              ThrowsMessage<ConfigError>(HasSubstr("expected an object, found a list of 1")));
 }
 
 TEST(JsonFields, TakesOverTheFaultsOfANestedObject) {

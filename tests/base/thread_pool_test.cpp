@@ -115,7 +115,8 @@ TEST(ThreadPool, WithFarMoreThreadsThanCoresStaysQuick) {
   for (int loop = 0; loop < 2000; ++loop) {
     pool.parallel_for(32, [](int64_t, int) { cpu_relax(); });
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));  // 5 ms a loop: a time slice is 3 to 4
+  EXPECT_LT(std::chrono::steady_clock::now() - begin,
+            std::chrono::seconds(10));  // 5 ms a loop: a time slice is 3 to 4
 }
 
 TEST(ThreadPool, TakesMoveOnlyAndConstBodies) {

@@ -21,7 +21,8 @@ void expect_refusal(const TempFolder& folder, const std::string& message) {
 }
 
 void write_index(const TempFolder& folder, const std::string& weight_map) {
-  folder.write("model.safetensors.index.json", "{\"metadata\":{\"total_size\":1},\"weight_map\":" + weight_map + "}");
+  folder.write("model.safetensors.index.json",
+               "{\"metadata\":{\"total_size\":1},\"weight_map\":" + weight_map + "}");
 }
 
 TEST(CheckpointFolder, TakesTheSingleFile) {
@@ -54,8 +55,10 @@ TEST(CheckpointFolder, RefusesShardsWithoutAnIndexAndNamesThem) {
   const TempFolder folder;
   folder.write("model-00001-of-00002.safetensors", "");
   folder.write("model-00002-of-00002.safetensors", "");
-  expect_refusal(folder, "2 safetensors files without a model.safetensors.index.json that says which belong together: "
-                         "'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'");
+  expect_refusal(
+      folder,
+      "2 safetensors files without a model.safetensors.index.json that says which belong together: "
+      "'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'");
 }
 
 TEST(CheckpointFolder, SaysHowToConvertPickledWeights) {
@@ -84,7 +87,8 @@ TEST(CheckpointFolder, RefusesAMissingFolderAndAFile) {
 
 TEST(CheckpointFolder, RefusesAnIndexThatLeavesTheFolder) {
   const TempFolder folder;
-  for (const char* name : {"../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", ".", "", "a\\\\b", "a\\u0000b"}) {
+  for (const char* name : {"../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", ".", "",
+                           "a\\\\b", "a\\u0000b"}) {
     write_index(folder, "{\"t\":\"" + std::string(name) + "\"}");
     expect_refusal(folder, "weight_map: 't': expected a plain file name inside the folder, found");
   }

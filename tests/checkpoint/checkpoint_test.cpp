@@ -25,8 +25,12 @@ void write_index(const TempFolder& folder, const std::string& weight_map) {
 
 /// Two shards: "a" [2, 3] and "extra" in the first, "b" [4] and "s" [] in the second.
 void write_shards(const TempFolder& folder) {
-  folder.write("one.safetensors", safetensors_text("{" + entry("extra", "U8", "[1]", 6, 7) + "," + entry("a", "U8", "[2,3]", 0, 6) + "}", "abcdef!"));
-  folder.write("two.safetensors", safetensors_text("{" + entry("b", "U16", "[4]", 1, 9) + "," + entry("s", "U8", "[]", 0, 1) + "}", "sbbccddee"));
+  folder.write("one.safetensors", safetensors_text("{" + entry("extra", "U8", "[1]", 6, 7) + "," +
+                                                       entry("a", "U8", "[2,3]", 0, 6) + "}",
+                                                   "abcdef!"));
+  folder.write("two.safetensors", safetensors_text("{" + entry("b", "U16", "[4]", 1, 9) + "," +
+                                                       entry("s", "U8", "[]", 0, 1) + "}",
+                                                   "sbbccddee"));
 }
 
 constexpr const char* kMap = R"({"a":"one.safetensors","b":"two.safetensors","s":"two.safetensors"})";
@@ -44,9 +48,11 @@ TEST(Checkpoint, ListsTensorsByFileAndOffset) {
   write_index(folder, kMap);
   const Checkpoint checkpoint(folder.path());
   std::vector<std::string> names;
-  for (const TensorInfo& tensor : checkpoint.tensors()) names.push_back(tensor.name + std::to_string(tensor.file));
+  for (const TensorInfo& tensor : checkpoint.tensors())
+    names.push_back(tensor.name + std::to_string(tensor.file));
   EXPECT_THAT(names, ElementsAre("a0", "s1", "b1"));
-  EXPECT_THAT(checkpoint.files(), ElementsAre(folder.path() / "one.safetensors", folder.path() / "two.safetensors"));
+  EXPECT_THAT(checkpoint.files(),
+              ElementsAre(folder.path() / "one.safetensors", folder.path() / "two.safetensors"));
   EXPECT_EQ(checkpoint.bytes(), 15);
   EXPECT_EQ(checkpoint.folder(), folder.path());
 }
@@ -73,7 +79,9 @@ TEST(Checkpoint, LeavesOutAndListsWhatTheIndexDoesNotMap) {
 
 TEST(Checkpoint, TakesATensorFromTheFileThatTheIndexNamesThoughAnotherHasItToo) {
   const TempFolder folder;
-  folder.write("one.safetensors", safetensors_text("{" + entry("a", "U8", "[1]", 0, 1) + "," + entry("b", "U8", "[1]", 1, 2) + "}", "12"));
+  folder.write("one.safetensors",
+               safetensors_text(
+                   "{" + entry("a", "U8", "[1]", 0, 1) + "," + entry("b", "U8", "[1]", 1, 2) + "}", "12"));
   folder.write("two.safetensors", safetensors_text("{" + entry("a", "U8", "[1]", 0, 1) + "}", "3"));
   write_index(folder, R"({"a":"two.safetensors","b":"one.safetensors"})");
   const Checkpoint checkpoint(folder.path());
@@ -115,14 +123,16 @@ TEST(Checkpoint, RefusesRowsThatAreNotThereAndMemoryOfAnotherSize) {
 
 TEST(Checkpoint, RowsOfPackedTypesAreWholeBytesOrRefused) {
   EXPECT_EQ(Checkpoint::row_bytes({.name = "t", .dtype = DType::kF4, .shape = {2, 4}, .bytes = 4}), 2);
-  EXPECT_THROW((void)Checkpoint::row_bytes({.name = "t", .dtype = DType::kF4, .shape = {2, 3}, .bytes = 3}), ArgumentError);
+  EXPECT_THROW((void)Checkpoint::row_bytes({.name = "t", .dtype = DType::kF4, .shape = {2, 3}, .bytes = 3}),
+               ArgumentError);
 }
 
 TEST(Checkpoint, ReadsFromSeveralThreadsAtOnce) {
   const TempFolder folder;
   std::string data(64 * 1000, ' ');
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>('a' + i % 25);
-  folder.write("model.safetensors", safetensors_text("{" + entry("t", "U8", "[1000,64]", 0, 64000) + "}", data));
+  folder.write("model.safetensors",
+               safetensors_text("{" + entry("t", "U8", "[1000,64]", 0, 64000) + "}", data));
   const Checkpoint checkpoint(folder.path());
   std::array<bool, 4> same{};
   std::vector<std::thread> threads;
@@ -130,7 +140,8 @@ TEST(Checkpoint, ReadsFromSeveralThreadsAtOnce) {
     threads.emplace_back([&, t] {
       same[t] = true;
       for (int64_t row = static_cast<int64_t>(t); row + 3 <= 1000; row += 7) {
-        same[t] = same[t] && rows(checkpoint, "t", row, row + 3) == data.substr(static_cast<size_t>(row) * 64, 192);
+        same[t] =
+            same[t] && rows(checkpoint, "t", row, row + 3) == data.substr(static_cast<size_t>(row) * 64, 192);
       }
     });
   }
@@ -143,26 +154,29 @@ TEST(Checkpoint, NamesEveryFileThatIsMissingOrMalformed) {
   folder.write("bad.safetensors", "bad");
   write_index(folder, R"({"a":"gone1.safetensors","b":"bad.safetensors","c":"gone2.safetensors"})");
   EXPECT_THAT([&] { Checkpoint checkpoint(folder.path()); },
-              ThrowsMessage<FormatError>(AllOf(HasSubstr("3 faults"), HasSubstr("gone1.safetensors: cannot be opened"),
-                                               HasSubstr("bad.safetensors: not a safetensors file"), HasSubstr("gone2"))));
+              ThrowsMessage<FormatError>(
+                  AllOf(HasSubstr("3 faults"), HasSubstr("gone1.safetensors: cannot be opened"),
+                        HasSubstr("bad.safetensors: not a safetensors file"), HasSubstr("gone2"))));
 }
 
 TEST(Checkpoint, NamesEveryTensorThatTheIndexPromisesAndItsFileLacks) {
   const TempFolder folder;
   write_shards(folder);
   write_index(folder, R"({"a":"two.safetensors","b":"two.safetensors","ghost":"one.safetensors"})");
-  EXPECT_THAT([&] { Checkpoint checkpoint(folder.path()); },
-              ThrowsMessage<FormatError>(AllOf(HasSubstr("model.safetensors.index.json: 2 faults"),
-                                               HasSubstr("tensor 'a' is not in 'two.safetensors' as mapped"),
-                                               HasSubstr("tensor 'ghost' is not in 'one.safetensors' as mapped"))));
+  EXPECT_THAT(
+      [&] { Checkpoint checkpoint(folder.path()); },
+      ThrowsMessage<FormatError>(AllOf(HasSubstr("model.safetensors.index.json: 2 faults"),
+                                       HasSubstr("tensor 'a' is not in 'two.safetensors' as mapped"),
+                                       HasSubstr("tensor 'ghost' is not in 'one.safetensors' as mapped"))));
 }
 
 TEST(Checkpoint, RefusesAnIndexThatNamesAFileOfAnUnknownFormat) {
   const TempFolder folder;
   folder.write("w.bin", "");
   write_index(folder, R"({"a":"w.bin"})");
-  EXPECT_THAT([&] { Checkpoint checkpoint(folder.path()); },
-              ThrowsMessage<FormatError>(HasSubstr("files ending in '.bin' are not read; expected .safetensors")));
+  EXPECT_THAT(
+      [&] { Checkpoint checkpoint(folder.path()); },
+      ThrowsMessage<FormatError>(HasSubstr("files ending in '.bin' are not read; expected .safetensors")));
 }
 
 TEST(Checkpoint, FollowsTheLinksOfACacheThatKeepsItsFilesElsewhere) {
@@ -176,7 +190,8 @@ TEST(Checkpoint, FollowsTheLinksOfACacheThatKeepsItsFilesElsewhere) {
 TEST(Checkpoint, ManyTensorsAreFoundInTimeThatGrowsWithTheirNumber) {
   const TempFolder folder;
   std::string header = "{";
-  for (int i = 0; i < 50000; ++i) header += (i > 0 ? "," : "") + entry("t" + std::to_string(i), "U8", "[0]", 0, 0);
+  for (int i = 0; i < 50000; ++i)
+    header += (i > 0 ? "," : "") + entry("t" + std::to_string(i), "U8", "[0]", 0, 0);
   folder.write("model.safetensors", safetensors_text(header + "}", ""));
   const Checkpoint checkpoint(folder.path());
   for (int i = 0; i < 50000; ++i) ASSERT_NE(checkpoint.find("t" + std::to_string(i)), nullptr);

@@ -13,8 +13,11 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-void expect_refusal(const std::string& model, const std::filesystem::path& cache, const std::string& message) {
-  EXPECT_THAT([&] { (void)resolve_model_folder(model, cache); }, ThrowsMessage<ConfigError>(HasSubstr(message))) << model;
+void expect_refusal(const std::string& model, const std::filesystem::path& cache,
+                    const std::string& message) {
+  EXPECT_THAT([&] { (void)resolve_model_folder(model, cache); },
+              ThrowsMessage<ConfigError>(HasSubstr(message)))
+      << model;
 }
 
 TEST(ModelFolder, IsTheFolderItself) {
@@ -48,7 +51,9 @@ TEST(ModelFolder, IsTheOnlySnapshotWhereNoneIsCalledMain) {
 
 TEST(ModelFolder, SaysWhatWasTried) {
   const TempFolder cache;
-  expect_refusal("a/b", cache.path(), (cache.path() / "models--a--b").string() + " does not exist. Fetch it first: hf download a/b");
+  expect_refusal(
+      "a/b", cache.path(),
+      (cache.path() / "models--a--b").string() + " does not exist. Fetch it first: hf download a/b");
   expect_refusal("a/b", {}, "no Hugging Face cache to look the name up in");
   expect_refusal("", cache.path(), "not a name of the form org/name");
   expect_refusal("/no/such/folder", cache.path(), "there is no such folder");

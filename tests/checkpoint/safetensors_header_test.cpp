@@ -33,7 +33,8 @@ std::string one(std::string_view dtype, std::string_view shape, std::string_view
 }
 
 TEST(SafetensorsHeader, GivesTensorsInTheOrderOfTheirBytes) {
-  const auto header = parse("{" + entry("b", "BF16", "[2,3]", 4, 16) + "," + entry("a", "F32", "[]", 0, 4) + "}  ", 16);
+  const auto header =
+      parse("{" + entry("b", "BF16", "[2,3]", 4, 16) + "," + entry("a", "F32", "[]", 0, 4) + "}  ", 16);
   ASSERT_EQ(header.tensors.size(), 2U);
   EXPECT_EQ(header.tensors[0].name, "a");
   EXPECT_EQ(header.tensors[0].shape_text(), "[]");
@@ -47,25 +48,32 @@ TEST(SafetensorsHeader, GivesTensorsInTheOrderOfTheirBytes) {
 }
 
 TEST(SafetensorsHeader, KnowsEveryTypeOfTheFormat) {
-  for (const char* type : {"F64", "I64", "U64", "C64"}) EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 64) + "}", 64).tensors[0].bytes, 64) << type;
-  for (const char* type : {"F32", "I32", "U32"}) EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 32) + "}", 32).tensors[0].bytes, 32) << type;
-  for (const char* type : {"F16", "BF16", "I16", "U16"}) EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 16) + "}", 16).tensors[0].bytes, 16) << type;
-  for (const char* type : {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"}) {
+  for (const char* type : {"F64", "I64", "U64", "C64"})
+    EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 64) + "}", 64).tensors[0].bytes, 64) << type;
+  for (const char* type : {"F32", "I32", "U32"})
+    EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 32) + "}", 32).tensors[0].bytes, 32) << type;
+  for (const char* type : {"F16", "BF16", "I16", "U16"})
+    EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 16) + "}", 16).tensors[0].bytes, 16) << type;
+  for (const char* type :
+       {"F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I8", "U8", "BOOL"}) {
     EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 8) + "}", 8).tensors[0].bytes, 8) << type;
   }
-  for (const char* type : {"F6_E2M3", "F6_E3M2"}) EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 6) + "}", 6).tensors[0].bytes, 6) << type;
+  for (const char* type : {"F6_E2M3", "F6_E3M2"})
+    EXPECT_EQ(parse("{" + entry("t", type, "[8]", 0, 6) + "}", 6).tensors[0].bytes, 6) << type;
   EXPECT_EQ(parse("{" + entry("t", "F4", "[8]", 0, 4) + "}", 4).tensors[0].bytes, 4);
 }
 
 TEST(SafetensorsHeader, TakesEmptyTensorsAnywhereAndAnEmptyFile) {
-  const auto header = parse("{" + entry("e", "F32", "[0,7]", 0, 0) + "," + entry("a", "U8", "[2]", 0, 2) + "," +
-                                entry("f", "F32", "[9223372036854775807,0]", 2, 2) + "}", 2);
+  const auto header = parse("{" + entry("e", "F32", "[0,7]", 0, 0) + "," + entry("a", "U8", "[2]", 0, 2) +
+                                "," + entry("f", "F32", "[9223372036854775807,0]", 2, 2) + "}",
+                            2);
   EXPECT_EQ(header.tensors.size(), 3U);
   EXPECT_TRUE(parse("{}", 0).tensors.empty());
 }
 
 TEST(SafetensorsHeader, TakesRanksBeyondFour) {
-  EXPECT_THAT(parse("{" + entry("t", "U8", "[1,2,1,2,1,2]", 0, 8) + "}", 8).tensors[0].shape, ElementsAre(1, 2, 1, 2, 1, 2));
+  EXPECT_THAT(parse("{" + entry("t", "U8", "[1,2,1,2,1,2]", 0, 8) + "}", 8).tensors[0].shape,
+              ElementsAre(1, 2, 1, 2, 1, 2));
 }
 
 TEST(SafetensorsHeader, GivesItsMetadata) {
@@ -74,12 +82,14 @@ TEST(SafetensorsHeader, GivesItsMetadata) {
 }
 
 TEST(SafetensorsHeader, RefusesMetadataThatIsNotStrings) {
-  expect_refusal(R"({"__metadata__":{"format":1}})", 0, "__metadata__: 'format': expected a string, found '1'");
+  expect_refusal(R"({"__metadata__":{"format":1}})", 0,
+                 "__metadata__: 'format': expected a string, found '1'");
   expect_refusal(R"({"__metadata__":[]})", 0, "__metadata__: expected an object");
 }
 
 TEST(SafetensorsHeader, RefusesWhatIsNoObject) {
-  for (const char* text : {"", " {}", "[]", "null", "\xef\xbb\xbf{}"}) expect_refusal(text, 0, "does not begin with '{'");
+  for (const char* text : {"", " {}", "[]", "null", "\xef\xbb\xbf{}"})
+    expect_refusal(text, 0, "does not begin with '{'");
   expect_refusal(R"({"t":7})", 0, "tensor 't': expected an object, found '7'");
 }
 
@@ -90,28 +100,36 @@ TEST(SafetensorsHeader, RefusesJsonThatIsMalformed) {
 }
 
 TEST(SafetensorsHeader, RefusesNestingThatIsDeep) {
-  expect_refusal("{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", 0, "nested deeper than 64");
+  expect_refusal("{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", 0,
+                 "nested deeper than 64");
 }
 
 TEST(SafetensorsHeader, RefusesANameThatOccursTwice) {
-  expect_refusal("{" + entry("t", "U8", "[1]", 0, 1) + "," + entry("t", "U8", "[1]", 1, 2) + "}", 2, "'t' occurs twice");
+  expect_refusal("{" + entry("t", "U8", "[1]", 0, 1) + "," + entry("t", "U8", "[1]", 1, 2) + "}", 2,
+                 "'t' occurs twice");
 }
 
 TEST(SafetensorsHeader, NamesATypeThatItDoesNotKnow) {
-  expect_refusal(one("\"F12\"", "[1]", "[0,4]"), 4, "tensor 't': dtype: expected a type of the format, found '\"F12\"'");
+  expect_refusal(one("\"F12\"", "[1]", "[0,4]"), 4,
+                 "tensor 't': dtype: expected a type of the format, found '\"F12\"'");
   expect_refusal(one("5", "[1]", "[0,4]"), 4, "dtype: expected");
-  expect_refusal(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4, "dtype: expected a type of the format, found nothing");
+  expect_refusal(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4,
+                 "dtype: expected a type of the format, found nothing");
 }
 
 TEST(SafetensorsHeader, RefusesShapesThatAreNotCounts) {
-  for (const char* shape : {"[-1]", "[1.5]", "[\"2\"]", "{}", "3", "null", "[[1]]", "[18446744073709551615]", "[1e3]"}) {
-    expect_refusal(one("\"U8\"", shape, "[0,1]"), 1, "tensor 't': shape: expected integers of at least 0, found");
+  for (const char* shape :
+       {"[-1]", "[1.5]", "[\"2\"]", "{}", "3", "null", "[[1]]", "[18446744073709551615]", "[1e3]"}) {
+    expect_refusal(one("\"U8\"", shape, "[0,1]"), 1,
+                   "tensor 't': shape: expected integers of at least 0, found");
   }
 }
 
 TEST(SafetensorsHeader, RefusesOffsetsThatAreNoRange) {
-  for (const char* offsets : {"[0]", "[0,1,2]", "[1,0]", "[-1,0]", "\"0,1\"", "[0,1.0]", "[0,18446744073709551615]"}) {
-    expect_refusal(one("\"U8\"", "[1]", offsets), 1, "tensor 't': data_offsets: expected [begin, end], found");
+  for (const char* offsets :
+       {"[0]", "[0,1,2]", "[1,0]", "[-1,0]", "\"0,1\"", "[0,1.0]", "[0,18446744073709551615]"}) {
+    expect_refusal(one("\"U8\"", "[1]", offsets), 1,
+                   "tensor 't': data_offsets: expected [begin, end], found");
   }
 }
 
@@ -123,7 +141,8 @@ TEST(SafetensorsHeader, RefusesAShapeWhoseProductOverflows) {
 }
 
 TEST(SafetensorsHeader, RefusesALengthThatTypeAndShapeDoNotGive) {
-  expect_refusal(one("\"F32\"", "[3]", "[0,13]"), 13, "tensor 't': F32 '[3]' needs 12 bytes, found data_offsets of 13");
+  expect_refusal(one("\"F32\"", "[3]", "[0,13]"), 13,
+                 "tensor 't': F32 '[3]' needs 12 bytes, found data_offsets of 13");
   expect_refusal(one("\"F16\"", "[3]", "[0,12]"), 12, "needs 6 bytes");
   expect_refusal(one("\"F4\"", "[3]", "[0,2]"), 2, "not whole bytes");
 }
@@ -131,9 +150,11 @@ TEST(SafetensorsHeader, RefusesALengthThatTypeAndShapeDoNotGive) {
 TEST(SafetensorsHeader, RefusesTensorsThatOverlap) {
   expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 3, 7) + "}", 7,
                  "tensor 'b' overlaps tensor 'a': it begins at byte 3 of the data, the other ends at 4");
-  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 0, 4) + "}", 4, "overlaps");
+  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 0, 4) + "}", 4,
+                 "overlaps");
   expect_refusal("{" + entry("a", "U8", "[8]", 0, 8) + "," + entry("b", "U8", "[1]", 2, 3) + "," +
-                     entry("c", "U8", "[1]", 7, 8) + "}", 8, "tensor 'c' overlaps tensor 'a'");
+                     entry("c", "U8", "[1]", 7, 8) + "}",
+                 8, "tensor 'c' overlaps tensor 'a'");
 }
 
 TEST(SafetensorsHeader, RefusesAHoleBetweenTensorsBeforeTheFirstAndAfterTheLast) {
@@ -152,7 +173,8 @@ TEST(SafetensorsHeader, SaysThatAFileIsCutShort) {
 
 TEST(SafetensorsHeader, ReportsAllFaultsTogetherAndCountsThoseItDoesNotShow) {
   std::string text = "{";
-  for (int i = 0; i < 15; ++i) text += (i > 0 ? "," : "") + entry("t" + std::to_string(i), "F99", "[1]", 0, 1);
+  for (int i = 0; i < 15; ++i)
+    text += (i > 0 ? "," : "") + entry("t" + std::to_string(i), "F99", "[1]", 0, 1);
   EXPECT_THAT([&] { parse(text + "}", 1); },
               ThrowsMessage<FormatError>(AllOf(HasSubstr("15 faults"), HasSubstr("'t0'"), HasSubstr("'t9'"),
                                                Not(HasSubstr("'t10'")), HasSubstr("and 5 more"))));
@@ -170,7 +192,9 @@ TEST(SafetensorsHeader, CutsAndEscapesALongHostileNameInItsMessages) {
 }
 
 TEST(SafetensorsHeader, IgnoresKeysOfAnEntryThatItDoesNotKnow) {
-  EXPECT_EQ(parse(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"later":{"x":1}}})", 1).tensors.size(), 1U);
+  EXPECT_EQ(
+      parse(R"({"t":{"dtype":"U8","shape":[1],"data_offsets":[0,1],"later":{"x":1}}})", 1).tensors.size(),
+      1U);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A small fuzz of the header: whatever is done to a valid one, it is read or refused, and what is read is consistent.
+/// A small fuzz of the header: whatever is done to a valid one, it is read or refused, and what is read is
+/// consistent.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -49,23 +50,54 @@ class Mutator {
   size_t below(size_t end) { return static_cast<size_t>(random_() % end); }
 
   void once(std::string& text) {
-    static constexpr std::string_view kPieces[] = {"[", "]", "{", "}", ",", ":", "\"", "\\u0000", "\\ud800", "-", "9223372036854775807",
-                                                   "18446744073709551616", "1e999", "null", "\xff", "0", "1", "\"F64\"", "__metadata__"};
+    static constexpr std::string_view kPieces[] = {"[",
+                                                   "]",
+                                                   "{",
+                                                   "}",
+                                                   ",",
+                                                   ":",
+                                                   "\"",
+                                                   "\\u0000",
+                                                   "\\ud800",
+                                                   "-",
+                                                   "9223372036854775807",
+                                                   "18446744073709551616",
+                                                   "1e999",
+                                                   "null",
+                                                   "\xff",
+                                                   "0",
+                                                   "1",
+                                                   "\"F64\"",
+                                                   "__metadata__"};
     const size_t at = text.empty() ? 0 : below(text.size());
     switch (text.empty() ? 2 : below(6)) {
-      case 0: text[at] = static_cast<char>(random_() & 0xff); break;
-      case 1: text.erase(at, below(20) + 1); break;
-      case 2: text.insert(at, kPieces[below(std::size(kPieces))]); break;
-      case 3: text.insert(below(text.size()), text.substr(at, below(40))); break;
-      case 4: text[at] = static_cast<char>(text[at] ^ (1 << below(8))); break;
-      default: text[at] = static_cast<char>('0' + below(10)); break;
+      case 0:
+        text[at] = static_cast<char>(random_() & 0xff);
+        break;
+      case 1:
+        text.erase(at, below(20) + 1);
+        break;
+      case 2:
+        text.insert(at, kPieces[below(std::size(kPieces))]);
+        break;
+      case 3:
+        text.insert(below(text.size()), text.substr(at, below(40)));
+        break;
+      case 4:
+        text[at] = static_cast<char>(text[at] ^ (1 << below(8)));
+        break;
+      default:
+        text[at] = static_cast<char>('0' + below(10));
+        break;
     }
   }
 
   std::mt19937_64 random_;
 };
 
-TEST(SafetensorsMutation, TheUnchangedHeaderIsRead) { EXPECT_TRUE(parses(valid_header())); }
+TEST(SafetensorsMutation, TheUnchangedHeaderIsRead) {
+  EXPECT_TRUE(parses(valid_header()));
+}
 
 TEST(SafetensorsMutation, TwentyThousandChangedHeadersAreReadOrRefused) {
   Mutator mutator(20261121);
@@ -77,7 +109,8 @@ TEST(SafetensorsMutation, TwentyThousandChangedHeadersAreReadOrRefused) {
 
 TEST(SafetensorsMutation, EveryPrefixIsRefused) {
   const std::string text = valid_header();
-  for (size_t length = 0; length < text.size() - 3; ++length) EXPECT_FALSE(parses(text.substr(0, length))) << length;
+  for (size_t length = 0; length < text.size() - 3; ++length)
+    EXPECT_FALSE(parses(text.substr(0, length))) << length;
 }
 
 }  // namespace

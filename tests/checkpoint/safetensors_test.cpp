@@ -19,7 +19,8 @@ using ::testing::ThrowsMessage;
 
 std::string small_file() {
   return safetensors_text("{\"__metadata__\":{\"format\":\"pt\"}," + entry("a", "U8", "[4]", 0, 4) + "," +
-                              entry("b", "F32", "[2]", 4, 12) + "}", "abcdefghijkl");
+                              entry("b", "F32", "[2]", 4, 12) + "}",
+                          "abcdefghijkl");
 }
 
 void expect_refusal(const std::filesystem::path& path, const std::string& message) {
@@ -65,7 +66,8 @@ TEST(Safetensors, RefusesAFileCutAtAnyByte) {
 
 TEST(Safetensors, RefusesBytesBehindTheLastTensor) {
   const TempFolder folder;
-  expect_refusal(folder.write("m.safetensors", small_file() + "x"), "bytes 12 to 13 of the data belong to no tensor");
+  expect_refusal(folder.write("m.safetensors", small_file() + "x"),
+                 "bytes 12 to 13 of the data belong to no tensor");
 }
 
 TEST(Safetensors, RefusesAFileOfZeroBytes) {
@@ -75,15 +77,20 @@ TEST(Safetensors, RefusesAFileOfZeroBytes) {
 
 TEST(Safetensors, RefusesAHeaderLengthThatOverflows) {
   const TempFolder folder;
-  expect_refusal(folder.write("m.safetensors", length_bytes(uint64_t{1} << 63) + "{}"), "a header of 9223372036854775808 bytes");
-  expect_refusal(folder.write("m.safetensors", length_bytes(UINT64_MAX) + "{}"), "a header of 18446744073709551615 bytes");
-  expect_refusal(folder.write("m.safetensors", length_bytes(UINT64_MAX - 7) + "{}"), "not a safetensors file");
+  expect_refusal(folder.write("m.safetensors", length_bytes(uint64_t{1} << 63) + "{}"),
+                 "a header of 9223372036854775808 bytes");
+  expect_refusal(folder.write("m.safetensors", length_bytes(UINT64_MAX) + "{}"),
+                 "a header of 18446744073709551615 bytes");
+  expect_refusal(folder.write("m.safetensors", length_bytes(UINT64_MAX - 7) + "{}"),
+                 "not a safetensors file");
 }
 
 TEST(Safetensors, RefusesAHeaderThatClaimsMoreThanTheFile) {
   const TempFolder folder;
-  expect_refusal(folder.write("m.safetensors", length_bytes(3) + "{}"), "expected a header of 3 bytes, found 2");
-  expect_refusal(folder.write("m.safetensors", length_bytes(100'000'000) + "{}"), "expected a header of 100000000 bytes, found 2");
+  expect_refusal(folder.write("m.safetensors", length_bytes(3) + "{}"),
+                 "expected a header of 3 bytes, found 2");
+  expect_refusal(folder.write("m.safetensors", length_bytes(100'000'000) + "{}"),
+                 "expected a header of 100000000 bytes, found 2");
 }
 
 TEST(Safetensors, RefusesAHeaderBeyondTheLimitThoughTheFileHasIt) {
@@ -115,12 +122,14 @@ TEST(Safetensors, RefusesToReadFromAFileThatShrankAfterOpening) {
   const SafetensorsFile file(path);
   std::filesystem::resize_file(path, small_file().size() - 3);
   EXPECT_THAT([&] { read(file, file.tensors()[1], 0, 8); },
-              ThrowsMessage<FormatError>(AllOf(HasSubstr(path.string()), HasSubstr("cut short"), HasSubstr("found 5"))));
+              ThrowsMessage<FormatError>(
+                  AllOf(HasSubstr(path.string()), HasSubstr("cut short"), HasSubstr("found 5"))));
 }
 
 TEST(Safetensors, RefusesAFileOfAnotherKind) {
   const TempFolder folder;
-  expect_refusal(folder.write("m.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "not a safetensors file");
+  expect_refusal(folder.write("m.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"),
+                 "not a safetensors file");
 }
 
 }  // namespace

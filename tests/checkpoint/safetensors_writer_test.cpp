@@ -19,7 +19,9 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 const std::vector<TensorDeclaration> kTwo = {{"b\xc3\xa9\"", DType::kBF16, {2, 2}}, {"a", DType::kU8, {3}}};
 
@@ -106,9 +108,11 @@ TEST(SafetensorsWriter, TwoWritersOfOneFileDoNotMeet) {
 TEST(SafetensorsWriter, RefusesTooManyAndTooFewBytes) {
   const TempFolder folder;
   SafetensorsWriter writer(folder.path() / "m.safetensors", kTwo);
-  EXPECT_THAT([&] { writer.append(bytes_of("11223344xyz!")); }, ThrowsMessage<ArgumentError>(HasSubstr("more bytes")));
+  EXPECT_THAT([&] { writer.append(bytes_of("11223344xyz!")); },
+              ThrowsMessage<ArgumentError>(HasSubstr("more bytes")));
   writer.append(bytes_of("1122"));
-  EXPECT_THAT([&] { writer.finish(); }, ThrowsMessage<ArgumentError>(HasSubstr("7 bytes of its tensors are missing")));
+  EXPECT_THAT([&] { writer.finish(); },
+              ThrowsMessage<ArgumentError>(HasSubstr("7 bytes of its tensors are missing")));
   writer.append(bytes_of("3344xyz"));
   writer.finish();
   EXPECT_THAT([&] { writer.finish(); }, ThrowsMessage<ArgumentError>(HasSubstr("finished twice")));
@@ -120,10 +124,13 @@ TEST(SafetensorsWriter, RefusesDeclarationsThatNoFileCanHold) {
   const auto declare = [&](std::vector<TensorDeclaration> tensors) {
     return [&folder, tensors] { SafetensorsWriter writer(folder.path() / "m", tensors); };
   };
-  EXPECT_THAT(declare({{"a", DType::kU8, {1}}, {"a", DType::kU8, {1}}}), ThrowsMessage<ArgumentError>(HasSubstr("'a' is declared twice")));
-  EXPECT_THAT(declare({{"__metadata__", DType::kU8, {1}}}), ThrowsMessage<ArgumentError>(HasSubstr("reserved name")));
+  EXPECT_THAT(declare({{"a", DType::kU8, {1}}, {"a", DType::kU8, {1}}}),
+              ThrowsMessage<ArgumentError>(HasSubstr("'a' is declared twice")));
+  EXPECT_THAT(declare({{"__metadata__", DType::kU8, {1}}}),
+              ThrowsMessage<ArgumentError>(HasSubstr("reserved name")));
   EXPECT_THAT(declare({{"a", DType::kU8, {-1}}}), ThrowsMessage<ArgumentError>(HasSubstr("negative")));
-  EXPECT_THAT(declare({{"a", DType::kU8, {INT64_MAX, 2}}}), ThrowsMessage<ArgumentError>(HasSubstr("overflows")));
+  EXPECT_THAT(declare({{"a", DType::kU8, {INT64_MAX, 2}}}),
+              ThrowsMessage<ArgumentError>(HasSubstr("overflows")));
   EXPECT_THAT(declare({{"a", DType::kU8, {-1, 0}}}), ThrowsMessage<ArgumentError>(HasSubstr("negative")));
   EXPECT_THAT(declare({{"a", DType::kF4, {3}}}), ThrowsMessage<ArgumentError>(HasSubstr("not whole bytes")));
   EXPECT_THAT(declare({{"\xff", DType::kU8, {1}}}), ThrowsMessage<ArgumentError>(HasSubstr("not UTF-8")));
@@ -132,8 +139,9 @@ TEST(SafetensorsWriter, RefusesDeclarationsThatNoFileCanHold) {
 
 TEST(SafetensorsWriter, SaysWhereItCannotWrite) {
   const TempFolder folder;
-  EXPECT_THAT([&] { SafetensorsWriter writer(folder.path() / "no" / "m", kTwo); },
-              ThrowsMessage<DeviceError>(AllOf(HasSubstr("no/m: cannot be written"), HasSubstr("No such file"))));
+  EXPECT_THAT(
+      [&] { SafetensorsWriter writer(folder.path() / "no" / "m", kTwo); },
+      ThrowsMessage<DeviceError>(AllOf(HasSubstr("no/m: cannot be written"), HasSubstr("No such file"))));
 }
 
 TEST(SafetensorsWriter, OnAFullDiskSaysSoAndLeavesNothingBehind) {

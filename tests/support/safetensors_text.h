@@ -21,9 +21,11 @@ inline std::string safetensors_text(std::string_view header, std::string_view da
 }
 
 /// One entry: "name":{"dtype":...,"shape":...,"data_offsets":[begin,end]}.
-inline std::string entry(std::string_view name, std::string_view dtype, std::string_view shape, int64_t begin, int64_t end) {
-  return "\"" + std::string(name) + "\":{\"dtype\":\"" + std::string(dtype) + "\",\"shape\":" + std::string(shape) +
-         ",\"data_offsets\":[" + std::to_string(begin) + "," + std::to_string(end) + "]}";
+inline std::string entry(std::string_view name, std::string_view dtype, std::string_view shape, int64_t begin,
+                         int64_t end) {
+  return "\"" + std::string(name) + "\":{\"dtype\":\"" + std::string(dtype) +
+         "\",\"shape\":" + std::string(shape) + ",\"data_offsets\":[" + std::to_string(begin) + "," +
+         std::to_string(end) + "]}";
 }
 
 }  // namespace octet

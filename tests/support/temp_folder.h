@@ -16,7 +16,8 @@ class TempFolder {
  public:
   TempFolder() {
     std::string name = (std::filesystem::temp_directory_path() / "octet-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder can be made: " + name);
+    if (::mkdtemp(name.data()) == nullptr)
+      throw std::runtime_error("no temporary folder can be made: " + name);
     path_ = name;
   }
   ~TempFolder() {
