@@ -32,12 +32,12 @@ std::string_view to_string(Scales scales) {
   return "";
 }
 
-float random_element(DType dtype, Random& random) {
-  if (!is_fp8(dtype)) return random.bell();
+/// A random finite code.
+std::byte random_code(DType dtype, Random& random) {
+  const uint64_t largest = dtype == DType::kF8E4M3 ? 0x7e : 0x7b;
   for (;;) {
-    const auto code = static_cast<std::byte>(random.next() >> 56);
-    const float value = load_element(&code, dtype);
-    if (std::isfinite(value)) return value;
+    const uint64_t code = random.next() >> 56;
+    if ((code & 0x7f) <= largest) return static_cast<std::byte>(code);
   }
 }
 
@@ -71,7 +71,13 @@ QuantMatrix make_matrix(Memory& memory, MatrixSpec spec) {
 void randomize(const QuantMatrix& matrix, Random& random) {
   const QuantMatrixView view = matrix.view();
   for (int64_t r = 0; r < view.rows; ++r) {
-    for (int64_t c = 0; c < view.cols; ++c) save_element(random_element(view.dtype, random), view.element(r, c), view.dtype);
+    for (int64_t c = 0; c < view.cols; ++c) {
+      if (is_fp8(view.dtype)) {
+        *view.element(r, c) = random_code(view.dtype, random);
+      } else {
+        save_element(random.bell(), view.element(r, c), view.dtype);
+      }
+    }
   }
   for (int64_t i = 0; i < matrix.spec().scale_count(); ++i) view.scales[i] = random.uniform(0x1p-6F, 0x1p-4F);
 }
@@ -89,19 +95,18 @@ void copy_elements(const QuantMatrix& from, const QuantMatrix& into) {
 
 QuantMatrix copy_matrix(Memory& memory, const QuantMatrix& from) {
   QuantMatrix result = make_matrix(memory, from.spec());
-  copy_elements(from, result);
+  const QuantMatrixView view = from.view();
+  std::copy_n(view.data, matrix_bytes(view.layout, view.dtype, view.rows, view.cols), result.view().data);
+  std::copy_n(view.scales, from.spec().scale_count(), result.view().scales);
   return result;
 }
 
 QuantMatrix absolute(Memory& memory, const QuantMatrix& from) {
   QuantMatrix result = copy_matrix(memory, from);
   const QuantMatrixView view = result.view();
-  for (int64_t r = 0; r < view.rows; ++r) {
-    for (int64_t c = 0; c < view.cols; ++c) {
-      std::byte* element = view.element(r, c);
-      save_element(std::fabs(load_element(element, view.dtype)), element, view.dtype);
-    }
-  }
+  const int64_t size = dtype_size(view.dtype);
+  const int64_t bytes = matrix_bytes(view.layout, view.dtype, view.rows, view.cols);
+  for (int64_t sign = size - 1; sign < bytes; sign += size) view.data[sign] &= std::byte{0x7f};
   for (int64_t i = 0; i < result.spec().scale_count(); ++i) view.scales[i] = std::fabs(view.scales[i]);
   return result;
 }

@@ -19,7 +19,7 @@ constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64
 constexpr std::array kQuotients = {QuantizeRule::Quotient::kDivide, QuantizeRule::Quotient::kReciprocal,
                                    QuantizeRule::Quotient::kDivideRounded};
 constexpr int64_t kRows = 200;
-constexpr int64_t kCols = 333;
+constexpr int64_t kCols = 203;
 
 struct Tile {
   MatrixPlace at;
@@ -28,8 +28,8 @@ struct Tile {
 };
 
 constexpr std::array<Tile, 8> kTiles = {{
-    {{0, 0}, kRows, kCols}, {{0, 0}, 1, 1}, {{63, 1}, 3, 5}, {{1, 130}, 17, 129}, {{64, 64}, 64, 64}, {{5, 3}, 70, 300},
-    {{199, 332}, 1, 1}, {{128, 0}, 72, 333},
+    {{0, 0}, kRows, kCols}, {{0, 0}, 1, 1}, {{63, 1}, 3, 5}, {{1, 70}, 17, 129}, {{64, 64}, 64, 64}, {{5, 3}, 70, 190},
+    {{199, 202}, 1, 1}, {{128, 0}, 72, kCols},
 }};
 
 struct QuantizeCase {
@@ -178,7 +178,7 @@ TEST_P(QuantizeConformance, LetsSeveralThreadsWriteTheRowsOfOnePanel) {
       workers.emplace_back([&, begin = kStarts[i], end = kStarts[i + 1]] {
         QuantizeStats own;
         const ConstTensorView rows = x.view().slice_rows(begin, end);
-        for (int round = 0; round < 20; ++round) candidate().quantize(rows, actual.view(), {begin, 0}, {}, own);
+        for (int round = 0; round < 10; ++round) candidate().quantize(rows, actual.view(), {begin, 0}, {}, own);
       });
     }
     for (std::thread& worker : workers) worker.join();

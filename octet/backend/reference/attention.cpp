@@ -42,43 +42,34 @@ void store_vector(std::span<const float> x, const KvView& cache, const CacheSide
   }
 }
 
-double load_element(const KvView& cache, const CacheSide& side, int64_t vector, int64_t d) {
-  const std::byte* from = vector_data(cache, side, vector) + d * dtype_size(cache.dtype);
-  const double scale = is_fp8(cache.dtype) ? static_cast<double>(side.scales[vector]) : 1.0;
-  return scale * static_cast<double>(reference::load(from, cache.dtype));
+/// Keys (or values) as exact numbers: out [vectors, D].
+void widen(const KvView& cache, const CacheSide& side, std::span<const int64_t> vectors, std::vector<double>& out) {
+  out.clear();
+  for (const int64_t vector : vectors) {
+    const std::byte* from = vector_data(cache, side, vector);
+    const double scale = is_fp8(cache.dtype) ? static_cast<double>(side.scales[vector]) : 1.0;
+    for (int64_t d = 0; d < cache.head_dim; ++d) {
+      out.push_back(scale * static_cast<double>(reference::load(from + d * dtype_size(cache.dtype), cache.dtype)));
+    }
+  }
 }
 
-/// The keys that one query sees: positions [begin, end) of its sequence.
+/// Keys [begin, end).
 struct KeyRange {
-  std::span<const int32_t> blocks;  ///< of the sequence
   int64_t begin;
   int64_t end;
-
-  /// The vector of the key (and of the value) at `position`, for one head.
-  [[nodiscard]] int64_t vector(const KvView& cache, int64_t position, int64_t head) const {
-    const int64_t block = blocks[static_cast<size_t>(position / cache.block_size)];
-    return vector_index(cache, block * cache.block_size + position % cache.block_size, head);
-  }
 };
 
-struct HeadRule {
-  int64_t key_head;
-  double scale;  ///< of q . k
-};
-
-/// scale * q . k for every key of the range, turned into weights that sum to one.
-std::vector<double> attention_weights(std::span<const float> q, const KvView& cache, const KeyRange& keys,
-                                      const HeadRule& rule) {
+/// scale * q . k for every key of the range, turned into weights that sum to one. keys [keys, D]
+std::vector<double> attention_weights(std::span<const float> q, std::span<const double> keys, KeyRange range,
+                                      double scale) {
   std::vector<double> weights;
   double largest = -std::numeric_limits<double>::infinity();
-  for (int64_t position = keys.begin; position < keys.end; ++position) {
-    const int64_t vector = keys.vector(cache, position, rule.key_head);
+  for (int64_t position = range.begin; position < range.end; ++position) {
+    const auto key = keys.subspan(static_cast<size_t>(position) * q.size(), q.size());
     double dot = 0;
-    for (int64_t d = 0; d < cache.head_dim; ++d) {
-      const double key = load_element(cache, {cache.keys, cache.key_scales}, vector, d);
-      dot += static_cast<double>(q[static_cast<size_t>(d)]) * key;
-    }
-    weights.push_back(rule.scale * dot);
+    for (size_t d = 0; d < q.size(); ++d) dot += static_cast<double>(q[d]) * key[d];
+    weights.push_back(scale * dot);
     largest = std::max(largest, weights.back());
   }
   double sum = 0;
@@ -87,18 +78,25 @@ std::vector<double> attention_weights(std::span<const float> q, const KvView& ca
   return weights;
 }
 
-/// One head of one row: y [D].
-void attend(std::span<const float> q, const KvView& cache, const KeyRange& keys, const HeadRule& rule, float* y) {
-  const std::vector<double> weights = attention_weights(q, cache, keys, rule);
-  for (int64_t d = 0; d < cache.head_dim; ++d) {
+/// The sum of the values of the range, each times its weight: y [D]. values [keys, D]
+void weighted_sum(std::span<const double> weights, std::span<const double> values, KeyRange range, std::span<float> y) {
+  for (size_t d = 0; d < y.size(); ++d) {
     double sum = 0;
-    for (int64_t position = keys.begin; position < keys.end; ++position) {
-      const int64_t vector = keys.vector(cache, position, rule.key_head);
-      const double value = load_element(cache, {cache.values, cache.value_scales}, vector, d);
-      sum += weights[static_cast<size_t>(position - keys.begin)] * value;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      sum += weights[i] * values[(static_cast<size_t>(range.begin) + i) * y.size() + d];
     }
     y[d] = static_cast<float>(sum);
   }
+}
+
+/// Where the keys and values at these positions of a sequence lie for one head.
+std::vector<int64_t> vectors_of(const KvView& cache, std::span<const int32_t> blocks, KeyRange range, int64_t head) {
+  std::vector<int64_t> vectors;
+  for (int64_t position = range.begin; position < range.end; ++position) {
+    const int64_t block = blocks[static_cast<size_t>(position / cache.block_size)];
+    vectors.push_back(vector_index(cache, block * cache.block_size + position % cache.block_size, head));
+  }
+  return vectors;
 }
 
 void check_attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch, const AttentionSpec& spec,
@@ -141,19 +139,30 @@ void ReferenceBackend::attention(ConstTensorView q, const KvView& cache, const B
   check_attention(q, cache, batch, spec, y);
   const int64_t queries_per_key = spec.query_heads / cache.heads;
   const auto dim = static_cast<size_t>(cache.head_dim);
+  std::vector<double> keys;    // [keys that any row sees, D]
+  std::vector<double> values;  // the same
   for (size_t s = 0; s < batch.context_lengths.size(); ++s) {
     const int64_t first_row = batch.sequence_starts[s];
     const int64_t end_row = batch.sequence_starts[s + 1];
-    const auto blocks = batch.block_tables.subspan(s * static_cast<size_t>(batch.max_blocks),
-                                                   static_cast<size_t>(batch.max_blocks));
-    for (int64_t row = first_row; row < end_row; ++row) {
-      const int64_t end = batch.context_lengths[s] - (end_row - row) + 1;
-      const int64_t begin = spec.sliding_window > 0 ? std::max<int64_t>(0, end - spec.sliding_window) : 0;
-      check(end > 0 && end <= batch.max_blocks * cache.block_size, "attention: a sequence has fewer keys than rows");
-      for (int64_t head = 0; head < spec.query_heads; ++head) {
+    const int64_t context = batch.context_lengths[s];
+    check(context >= end_row - first_row && context <= batch.max_blocks * cache.block_size,
+          "attention: a sequence has fewer keys than rows, or more than its blocks hold");
+    if (end_row == first_row) continue;
+    const auto blocks = batch.block_tables.subspan(s * static_cast<size_t>(batch.max_blocks));
+    const int64_t window = spec.sliding_window > 0 ? spec.sliding_window : context;
+    const int64_t first_key = std::max<int64_t>(0, context - (end_row - first_row) + 1 - window);
+    for (int64_t head = 0; head < spec.query_heads; ++head) {
+      if (head % queries_per_key == 0) {
+        const std::vector<int64_t> vectors = vectors_of(cache, blocks, {first_key, context}, head / queries_per_key);
+        widen(cache, {cache.keys, cache.key_scales}, vectors, keys);
+        widen(cache, {cache.values, cache.value_scales}, vectors, values);
+      }
+      for (int64_t row = first_row; row < end_row; ++row) {
+        const int64_t end = context - (end_row - row) + 1 - first_key;  // counted from the first key that any row sees
+        const KeyRange range{std::max<int64_t>(0, end - window), end};
         const int64_t at = head * cache.head_dim;
-        attend({q.row<float>(row) + at, dim}, cache, {blocks, begin, end},
-               {head / queries_per_key, static_cast<double>(spec.scale)}, y.row<float>(row) + at);
+        const auto weights = attention_weights({q.row<float>(row) + at, dim}, keys, range, static_cast<double>(spec.scale));
+        weighted_sum(weights, values, range, {y.row<float>(row) + at, dim});
       }
     }
   }
