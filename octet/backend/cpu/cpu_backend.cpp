@@ -11,6 +11,7 @@ namespace octet {
 CpuBackend::CpuBackend(int threads, CpuIsa isa, MemoryLedger& ledger)
     : isa_(isa), kernels_(kernels_for(isa)), ledger_(ledger), threads_(threads),
       multiply_({.kernels = kernels_.multiply, .allocator = allocator_, .ledger = ledger, .threads = threads_}),
+      attention_(kernels_.attention, allocator_, ledger, threads_),
       reference_(ledger, MatrixLayout::kLanes64) {}
 
 std::string CpuBackend::describe() const {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "octet/backend/backend.h"
+#include "octet/backend/cpu/cpu_attention.h"
 #include "octet/backend/cpu/kernels.h"
 #include "octet/backend/cpu/multiply.h"
 #include "octet/backend/reference/reference_backend.h"
@@ -57,6 +58,7 @@ class CpuBackend final : public Backend {
   HostAllocator allocator_;
   ThreadPool threads_;
   CpuMultiply multiply_;
+  CpuAttention attention_;
   ReferenceBackend reference_;
 };
 

@@ -1,37 +1,154 @@
 // SPDX-License-Identifier: Apache-2.0
+/// The operations of a step beside the multiply: shapes are checked and rows handed to the kernels here. Rows go to the
+/// threads only where there is work enough for them.
+#include <algorithm>
+
 #include "octet/backend/cpu/cpu_backend.h"
+#include "octet/base/checked_math.h"
 
 namespace octet {
+namespace {
+
+/// Waking a thread costs about as much as this many elements do.
+constexpr int64_t kElementsPerThread = 32768;
+/// The smallest scale of a dynamically quantized row.
+constexpr float kSmallestScale = 1.0F / (448.0F * 512.0F);
+
+void check_float32(ConstTensorView x, std::string_view operation) {
+  check(x.dtype() == DType::kF32, std::string(operation) + " takes float32 activations");
+}
+
+/// Calls body(row) for every row, in pieces that are worth a thread.
+template <class Body>
+void for_rows(ThreadPool& threads, int64_t rows, int64_t elements_per_row, Body&& body) {
+  const int64_t piece = std::max<int64_t>(1, kElementsPerThread / std::max<int64_t>(1, elements_per_row));
+  if (threads.threads() == 1 || rows <= piece) {
+    for (int64_t row = 0; row < rows; ++row) body(row);
+    return;
+  }
+  threads.parallel_for(ceil_div(rows, piece), [&](int64_t index, int) {
+    const int64_t end = std::min(rows, (index + 1) * piece);
+    for (int64_t row = index * piece; row < end; ++row) body(row);
+  });
+}
+
+}  // namespace
 
 void CpuBackend::embed(std::span<const int32_t> ids, const QuantMatrixView& table, TensorView y) {
-  reference_.embed(ids, table, y);
+  check_float32(y, "embed");
+  check(y.rows() == static_cast<int64_t>(ids.size()), "embed gives one row for each id");
+  check(std::ranges::all_of(ids, [&](int32_t id) { return id >= 0 && id < table.rows; }),
+        "a token id lies outside of the table");
+  for_rows(threads_, y.rows(), y.cols(),
+           [&](int64_t t) { read_rows(table, ids[static_cast<size_t>(t)], y.slice_rows(t, t + 1)); });
 }
 
 void CpuBackend::quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
                                       const QuantMatrixView& q) {
-  reference_.quantize_activations(x, precision, static_scale, q);
+  check(x.dtype() == DType::kF32 && is_fp8(q.dtype), "quantize_activations takes float32 and gives FP8");
+  check(x.rows() == q.rows && (q.rows == 0 || x.cols() == q.cols), "quantize_activations keeps the shape");
+  check(q.scale_kind != ScaleKind::kNone, "quantized activations have one scale per row or per group");
+  check(q.layout == MatrixLayout::kRowMajor, "quantized activations are row-major");
+  const bool grouped = q.scale_kind == ScaleKind::kGrid;
+  for_rows(threads_, q.rows, q.cols, [&](int64_t t) {
+    const int64_t group = grouped ? q.part_of(t).block_cols : std::max<int64_t>(1, q.cols);
+    for (int64_t begin = 0; begin < q.cols; begin += group) {
+      const ActivationRun run = {.x = x.row<float>(t) + begin,
+                                 .count = std::min(group, q.cols - begin),
+                                 .round_to_bfloat16 = precision == Precision::kBFloat16,
+                                 .to = q.dtype,
+                                 .amax_floor = grouped ? 1e-10F : 0.0F,
+                                 .scale_floor = grouped ? 0.0F : kSmallestScale,
+                                 .given_scale = static_scale ? &*static_scale : nullptr,
+                                 .codes = q.element(t, begin)};
+      q.scales[grouped ? q.part_of(t).index(t, begin) : t] = kernels_.elementwise.quantize(run);
+    }
+  });
 }
 
 void CpuBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) {
-  reference_.rms_norm(x, weight, eps, y);
+  check_float32(x, "rms_norm");
+  check_float32(y, "rms_norm");
+  check(is_real(weight.dtype()), "rms_norm takes weights in F32, F16 or BF16");
+  const int64_t dim = weight.cols();
+  check(x.shape() == y.shape() && dim > 0 && x.cols() % dim == 0, "rms_norm needs rows of whole runs");
+  for_rows(threads_, x.rows(), x.cols(), [&](int64_t t) {
+    for (int64_t begin = 0; begin < x.cols(); begin += dim) {
+      kernels_.elementwise.rms_norm({.x = x.row<float>(t) + begin, .count = dim, .weight = weight.data(),
+                                     .weight_dtype = weight.dtype(), .eps = eps, .y = y.row<float>(t) + begin});
+    }
+  });
 }
 
-void CpuBackend::add(ConstTensorView x, TensorView y) { reference_.add(x, y); }
+void CpuBackend::add(ConstTensorView x, TensorView y) {
+  check_float32(x, "add");
+  check_float32(y, "add");
+  check(x.shape() == y.shape(), "add needs equal shapes");
+  for_rows(threads_, x.rows(), x.cols(),
+           [&](int64_t t) { kernels_.elementwise.add(x.row<float>(t), x.cols(), y.row<float>(t)); });
+}
 
-void CpuBackend::silu_mul(ConstTensorView gate_up, TensorView y) { reference_.silu_mul(gate_up, y); }
+void CpuBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
+  check_float32(gate_up, "silu_mul");
+  check_float32(y, "silu_mul");
+  check(gate_up.rows() == y.rows() && (y.rows() == 0 || gate_up.cols() == 2 * y.cols()),
+        "silu_mul halves the columns");
+  for_rows(threads_, y.rows(), y.cols(), [&](int64_t t) {
+    const auto* gate = gate_up.row<float>(t);
+    kernels_.elementwise.silu_mul(gate, gate + y.cols(), y.cols(), y.row<float>(t));
+  });
+}
 
 void CpuBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) {
-  reference_.rope(x, head_dim, cos, sin, style);
+  check_float32(x, "rope");
+  const int64_t half = cos.cols();
+  check(cos.shape() == sin.shape() && cos.dtype() == DType::kF32 && sin.dtype() == DType::kF32,
+        "rope needs float32 cosines and sines of one shape");
+  check(x.rows() == cos.rows() && head_dim > 0 && x.cols() % head_dim == 0 && 2 * half <= head_dim,
+        "rope needs whole heads that hold the rotated columns");
+  const bool interleaved = style == RopeStyle::kInterleaved;
+  for_rows(threads_, x.rows(), x.cols(), [&](int64_t t) {
+    for (int64_t begin = 0; begin < x.cols(); begin += head_dim) {
+      float* head = x.row<float>(t) + begin;
+      kernels_.elementwise.rotate({.first = head, .second = head + (interleaved ? 1 : half),
+                                   .step = interleaved ? 2 : 1, .cos = cos.row<float>(t), .sin = sin.row<float>(t),
+                                   .count = half});
+    }
+  });
 }
 
 void CpuBackend::kv_store(ConstTensorView keys, ConstTensorView values, std::span<const int32_t> slots,
                           const KvView& cache) {
-  reference_.kv_store(keys, values, slots, cache);
+  check_float32(keys, "kv_store");
+  check_float32(values, "kv_store");
+  check(is_real(cache.dtype) || is_fp8(cache.dtype), "kv_store: the cache is F32, F16, BF16 or FP8");
+  check(keys.shape() == values.shape() && keys.rows() == static_cast<int64_t>(slots.size()),
+        "kv_store: one key and one value for each slot");
+  check(keys.rows() == 0 || keys.cols() == cache.heads * cache.head_dim, "kv_store: keys have Hk * D columns");
+  check(std::ranges::all_of(slots, [](int32_t slot) { return slot >= 0; }), "kv_store: a slot is negative");
+  const int64_t bytes = cache.head_dim * dtype_size(cache.dtype);
+  const auto store_vector = [&](const float* x, std::byte* data, float* scales, int64_t vector) {
+    std::byte* into = data + vector * bytes;
+    if (is_fp8(cache.dtype)) {
+      scales[vector] = kernels_.elementwise.quantize({.x = x, .count = cache.head_dim, .to = cache.dtype,
+                                                      .scale_floor = kSmallestScale, .codes = into});
+    } else {
+      kernels_.quantize.convert(DType::kF32, reinterpret_cast<const std::byte*>(x), cache.head_dim, cache.dtype, into);
+    }
+  };
+  for_rows(threads_, keys.rows(), 2 * keys.cols(), [&](int64_t t) {
+    const int64_t slot = slots[static_cast<size_t>(t)];
+    for (int64_t head = 0; head < cache.heads; ++head) {
+      const int64_t vector = (slot / cache.block_size * cache.heads + head) * cache.block_size + slot % cache.block_size;
+      store_vector(keys.row<float>(t) + head * cache.head_dim, cache.keys, cache.key_scales, vector);
+      store_vector(values.row<float>(t) + head * cache.head_dim, cache.values, cache.value_scales, vector);
+    }
+  });
 }
 
 void CpuBackend::attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch,
                            const AttentionSpec& spec, TensorView y) {
-  reference_.attention(q, cache, batch, spec, y);
+  attention_.run({.q = q, .cache = cache, .batch = batch, .spec = spec, .y = y});
 }
 
 }  // namespace octet

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The kernels compiled for avx512: see kernels.h for what may be included here.
 #include "octet/backend/cpu/simd_avx512.h"
-// The kernels, written once over the functions of simd_<isa>.h.
+#include "octet/backend/cpu/lanes_avx512.h"
+// The kernels, written once over the functions of simd_<isa>.h and lanes_<isa>.h.
 #include "octet/backend/cpu/multiply-inl.h"
+#include "octet/backend/cpu/quantize-inl.h"
+#include "octet/backend/cpu/elementwise-inl.h"
+#include "octet/backend/cpu/attention-inl.h"
 //
 #include "octet/backend/cpu/kernels.h"
 
@@ -11,9 +15,9 @@ namespace octet {
 const Kernels& kernels_avx512() {
   static constexpr Kernels kTable = {
       .multiply = OCTET_ISA::kMultiplyKernels,
-      .quantize = {},
-      .elementwise = {},
-      .attention = {},
+      .quantize = OCTET_ISA::kQuantizeKernels,
+      .elementwise = OCTET_ISA::kElementwiseKernels,
+      .attention = OCTET_ISA::kAttentionKernels,
   };
   return kTable;
 }

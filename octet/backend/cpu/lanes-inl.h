@@ -13,10 +13,6 @@
 
 namespace octet::OCTET_ISA::lanes {
 
-using F64 = double __attribute__((vector_size(8 * kLanes)));
-using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
-using U8 = uint8_t __attribute__((vector_size(kLanes)));
-
 template <class V>
 inline V load(const void* from) {
   V value;
@@ -41,17 +37,19 @@ inline I32 min(I32 a, I32 b) { return a < b ? a : b; }
 // ---- widening and rounding, one overload for each element type ----
 
 inline F32 widen(const float* from) { return load<F32>(from); }
-inline F32 widen(const bfloat16* from) { return as_float((I32)(__builtin_convertvector(load<U16>(from), U32) << 16)); }
+inline F32 widen(const bfloat16* from) { return as_float((I32)(widen_bits(load<U16>(from)) << 16)); }
 inline F32 widen(const float16* from) { return from_half(load<U16>(from)); }
+inline F32 quiet_nan(F32 sign) { return as_float((as_int(sign) & static_cast<int32_t>(0x80000000U)) | 0x7fc00000); }
 inline F32 widen(const float8_e5m2* from) {
-  return from_half(__builtin_convertvector(load<U8>(from), U16) << 8);
+  const F32 value = from_half(widen_bits(load<U8>(from)) << 8);
+  return value == value ? value : quiet_nan(value);
 }
 /// Through float16 of a 256th of the value: subnormal codes cost no more than others on any processor.
 inline F32 widen(const float8_e4m3* from) {
-  const U16 wide = __builtin_convertvector(load<U8>(from), U16);
+  const U16 wide = widen_bits(load<U8>(from));
   const F32 value = from_half(((wide & 0x80) << 8) | ((wide & 0x7f) << 7)) * 256.0F;
   const I32 is_nan = (as_int(value) & 0x7fffffff) == 0x43f00000;  // 480, which is no E4M3 value
-  return as_float(as_int(value) | (is_nan & 0x7fc00000));
+  return is_nan ? quiet_nan(value) : value;
 }
 
 inline void narrow(F32 value, float* into) { save(into, value); }
@@ -62,7 +60,7 @@ inline I32 bfloat16_bits(F32 value) {
   return (bits & 0x7fffffff) > 0x7f800000 ? (bits | 0x00400000) : rounded;
 }
 inline void narrow(F32 value, bfloat16* into) {
-  save(into, __builtin_convertvector((U32)bfloat16_bits(value) >> 16, U16));
+  save(into, low_halves((I32)((U32)bfloat16_bits(value) >> 16)));
 }
 
 /// Rounded once to T and back.
@@ -91,7 +89,7 @@ inline void narrow_part(F32 value, T* into, int64_t count) {
 }
 /// Calls body(first, count) for each vector of [0, n); count is kLanes but for the last.
 template <class Body>
-inline void for_vectors(int64_t n, Body&& body) {
+[[gnu::always_inline]] inline void for_vectors(int64_t n, Body&& body) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) body(i, int64_t{kLanes});
   if (i < n) body(i, n - i);
@@ -119,7 +117,7 @@ inline float largest(F32 value) {
 }
 inline double sum_of(F64 value) {
   double result = 0;
-  for (int i = 0; i < kLanes; ++i) result += value[i];
+  for (int i = 0; i < kLanes / 2; ++i) result += value[i];
   return result;
 }
 inline int64_t sum_of(I32 value) {

@@ -12,6 +12,9 @@ inline constexpr int kLanes = 8;
 
 using F32 = float __attribute__((vector_size(4 * kLanes)));
 using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
+using F64 = double __attribute__((vector_size(4 * kLanes)));       // half as many lanes
+using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
+using U8 = uint8_t __attribute__((vector_size(kLanes)));
 using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
@@ -19,6 +22,19 @@ using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for ea
 inline F32 fma(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
 inline F32 from_half(U16 bits) { return (F32)_mm256_cvtph_ps((__m128i)bits); }
 inline U16 to_half(F32 value) { return (U16)_mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT); }
+
+/// The lower and the upper lanes.
+inline F64 low_doubles(F32 v) { return (F64)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v)); }
+inline F64 high_doubles(F32 v) { return (F64)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1)); }
+
+/// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
+inline F32 sum_each(const F32* v) {
+  const auto pairs = [](F32 a, F32 b) { return (F32)_mm256_hadd_ps((__m256)a, (__m256)b); };
+  const F32 low = pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
+  const F32 high = pairs(pairs(v[4], v[5]), pairs(v[6], v[7]));
+  return (F32)_mm256_add_ps(_mm256_permute2f128_ps((__m256)low, (__m256)high, 0x20),
+                            _mm256_permute2f128_ps((__m256)low, (__m256)high, 0x31));
+}
 
 /// Whether any bit is set.
 inline bool any(Halves value) { return _mm256_testz_si256((__m256i)value, (__m256i)value) == 0; }
@@ -32,10 +48,22 @@ inline Halves low_bytes(Bytes v) { return (Halves)_mm256_unpacklo_epi8((__m256i)
 inline Halves high_bytes(Bytes v) { return (Halves)_mm256_unpackhi_epi8((__m256i)v, _mm256_setzero_si256()); }
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) { return (Bytes)_mm256_permute4x64_epi64((__m256i)packed, 0b11011000); }
-/// table[index] for every byte, 16 entries.
-inline Bytes lookup(const uint8_t* table, Bytes index) {
-  const __m128i entries = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
-  return (Bytes)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), (__m256i)index);
+/// A table of 16 bytes in every 128-bit lane; and table[index] for every byte.
+inline Bytes repeat16(const uint8_t* table) {
+  return (Bytes)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+}
+inline Bytes lookup(Bytes table, Bytes index) { return (Bytes)_mm256_shuffle_epi8((__m256i)table, (__m256i)index); }
+
+inline U32 widen_bits(U16 v) { return (U32)_mm256_cvtepu16_epi32((__m128i)v); }
+inline U16 widen_bits(U8 v) { return (U16)_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)v)); }
+/// Lanes hold 0..65535, or 0..255.
+inline U16 low_halves(I32 v) {
+  const __m256i packed = _mm256_packus_epi32((__m256i)v, (__m256i)v);
+  return (U16)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0b1000));
+}
+inline U8 low_bytes_of(I32 v) {
+  const __m128i halves = (__m128i)low_halves(v);
+  return (U8)_mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
 }
 
 }  // namespace octet::OCTET_ISA::lanes

@@ -10,12 +10,12 @@ inline constexpr int kLanes = 4;
 
 using F32 = float __attribute__((vector_size(4 * kLanes)));
 using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
+using F64 = double __attribute__((vector_size(4 * kLanes)));       // half as many lanes
+using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
+using U8 = uint8_t __attribute__((vector_size(kLanes)));
 using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
-
-inline F32 as_float(I32 value) { return (F32)value; }
-inline I32 as_int(F32 value) { return (I32)value; }
 
 inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
 /// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put in.
@@ -23,20 +23,32 @@ inline F32 from_half(U16 bits) {
   const I32 wide = __builtin_convertvector(bits, I32);
   const I32 sign = (wide & 0x8000) << 16;
   const I32 rest = (wide & 0x7fff) << 13;
-  const I32 value = as_int(as_float(rest) * 0x1p112F);
+  const I32 value = (I32)((F32)(rest) * 0x1p112F);
   const I32 quiet = (wide & 0x7fff) > 0x7c00 ? I32{} + 0x00400000 : I32{};
-  return as_float(sign | ((wide & 0x7c00) == 0x7c00 ? (rest | 0x7f800000 | quiet) : value));
+  return (F32)(sign | ((wide & 0x7c00) == 0x7c00 ? (rest | 0x7f800000 | quiet) : value));
 }
 /// As to_float16 of octet/core/bfloat16.h, lane by lane.
 inline U16 to_half(F32 value) {
-  const I32 bits = as_int(value);
+  const I32 bits = (I32)(value);
   const I32 size = bits & 0x7fffffff;
-  const I32 small = as_int(as_float(size) + 0.5F) - 0x3f000000;
+  const I32 small = (I32)((F32)(size) + 0.5F) - 0x3f000000;
   const I32 above = (size + 0xfff + ((size >> 13) & 1) - (112 << 23)) >> 13;
   const I32 normal = above > 0x7c00 ? I32{} + 0x7c00 : above;
   const I32 finite = size < (113 << 23) ? small : normal;
   const I32 code = size > 0x7f800000 ? (0x7e00 | ((size >> 13) & 0x3ff)) : finite;
   return __builtin_convertvector(((bits >> 16) & 0x8000) | code, U16);
+}
+
+/// The lower and the upper lanes.
+inline F64 low_doubles(F32 v) { return F64{static_cast<double>(v[0]), static_cast<double>(v[1])}; }
+inline F64 high_doubles(F32 v) { return F64{static_cast<double>(v[2]), static_cast<double>(v[3])}; }
+
+/// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
+inline F32 sum_each(const F32* v) {
+  const auto pairs = [](F32 a, F32 b) {
+    return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
+  };
+  return pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
 }
 
 /// Whether any bit is set.
@@ -61,11 +73,22 @@ inline Halves high_bytes(Bytes v) {
 }
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) { return packed; }
-/// table[index] for every byte, 16 entries.
-inline Bytes lookup(const uint8_t* table, Bytes index) {
+/// A table of 16 bytes in every 128-bit lane; and table[index] for every byte.
+inline Bytes repeat16(const uint8_t* table) {
+  Bytes result;
+  __builtin_memcpy(&result, table, 16);
+  return result;
+}
+inline Bytes lookup(Bytes table, Bytes index) {
   Bytes result{};
   for (int i = 0; i < 4 * kLanes; ++i) result[i] = table[index[i]];
   return result;
 }
+
+inline U32 widen_bits(U16 v) { return __builtin_convertvector(v, U32); }
+inline U16 widen_bits(U8 v) { return __builtin_convertvector(v, U16); }
+/// Lanes hold 0..65535, or 0..255.
+inline U16 low_halves(I32 v) { return __builtin_convertvector((U32)v, U16); }
+inline U8 low_bytes_of(I32 v) { return __builtin_convertvector((U32)v, U8); }
 
 }  // namespace octet::OCTET_ISA::lanes

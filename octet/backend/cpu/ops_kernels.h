@@ -1,12 +1,105 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The kernels of a step beside the multiply.
+/// The kernels of a step beside the multiply: element by element, and attention. Plain data only, see kernels.h.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+#include "octet/core/dtype.h"
 
 namespace octet {
 
-struct ElementwiseKernels {};
-struct AttentionKernels {};
+/// One run of rms_norm; y may be x.
+struct NormRun {
+  const float* x = nullptr;
+  int64_t count = 0;
+  const std::byte* weight = nullptr;
+  DType weight_dtype = DType::kF32;
+  float eps = 0;
+  float* y = nullptr;
+};
+
+/// Pairs (first[i * step], second[i * step]) turned by cos[i], sin[i], in place.
+struct RotateRun {
+  float* first = nullptr;
+  float* second = nullptr;
+  int64_t step = 1;
+  const float* cos = nullptr;
+  const float* sin = nullptr;
+  int64_t count = 0;
+};
+
+/// Values that share one scale, found here: max(max(amax, amax_floor) / max, scale_floor), unless it is given.
+struct ActivationRun {
+  const float* x = nullptr;
+  int64_t count = 0;
+  bool round_to_bfloat16 = false;
+  DType to = DType::kF8E4M3;
+  float amax_floor = 0;
+  float scale_floor = 0;
+  const float* given_scale = nullptr;
+  std::byte* codes = nullptr;
+};
+
+struct ElementwiseKernels {
+  void (*rms_norm)(const NormRun& run);
+  void (*add)(const float* x, int64_t count, float* y);
+  void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
+  void (*rotate)(const RotateRun& run);
+  /// Returns the scale.
+  float (*quantize)(const ActivationRun& run);
+};
+
+/// Keys are walked in chunks, and chunks gathered in partitions, both counted from the sequence's start. A partition is
+/// summed on its own and the partitions are then merged in order, so whether they were computed by one thread or by
+/// several makes no difference.
+inline constexpr int64_t kChunkKeys = 32;
+inline constexpr int64_t kPartitionKeys = 512;
+/// Query vectors (rows times heads that share a key head) that walk the keys together.
+inline constexpr int kTileQueries = 32;
+/// Rows of scratch memory are whole numbers of this many floats, zero beyond the head's size.
+inline constexpr int64_t kHeadPadding = 16;
+
+struct AttentionTile {
+  const std::byte* keys = nullptr;  ///< [blocks, Hk, block_size, D]
+  const std::byte* values = nullptr;
+  const float* key_scales = nullptr;  ///< FP8 only
+  const float* value_scales = nullptr;
+  DType dtype = DType::kBF16;
+  int64_t block_size = 0;
+  int64_t heads = 0;
+  int64_t head_dim = 0;
+  const int32_t* blocks = nullptr;  ///< of the sequence
+  int64_t head = 0;                 ///< of the keys
+  float scale = 1;
+  int count = 0;                    ///< query vectors, at most kTileQueries
+  const float* q[kTileQueries];
+  float* y[kTileQueries];
+  int64_t begin[kTileQueries];      ///< the keys that a query sees
+  int64_t end[kTileQueries];
+};
+
+/// The softmax and its sum of values over some keys, not yet divided.
+struct AttentionState {
+  float* largest = nullptr;  ///< [kTileQueries]
+  float* sum = nullptr;      ///< [kTileQueries]
+  float* out = nullptr;      ///< [kTileQueries, padded head]
+};
+
+/// Working memory of one thread.
+struct AttentionScratch {
+  float* q = nullptr;       ///< [kTileQueries, padded head]
+  float* keys = nullptr;    ///< [kChunkKeys, padded head]
+  float* values = nullptr;  ///< [kChunkKeys, padded head]
+  float* scores = nullptr;  ///< [kTileQueries, kChunkKeys]
+};
+
+struct AttentionKernels {
+  /// Sets `state` to what the keys of one partition give.
+  void (*partition)(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch, const AttentionState& state);
+  /// into = into merged with part.
+  void (*merge)(const AttentionTile& tile, const AttentionState& part, const AttentionState& into);
+  void (*finish)(const AttentionTile& tile, const AttentionState& state);
+};
 
 }  // namespace octet

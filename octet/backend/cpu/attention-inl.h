@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Attention over the paged cache, written once over lanes-inl.h: the online softmax in chunks of keys. Each score, each
+/// weight and each output is computed by the same operations in the same order whichever queries share its tile, so a
+/// query's bits depend on its own sequence alone.
+#pragma once
+
+#include "octet/backend/cpu/fp8-inl.h"
+#include "octet/backend/cpu/lanes-inl.h"
+#include "octet/backend/cpu/ops_kernels.h"
+
+namespace octet::OCTET_ISA {
+namespace lanes {
+
+inline constexpr float kMinusInfinity = -__builtin_inff();
+
+inline int64_t padded(int64_t head_dim) { return (head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding; }
+
+/// The keys [begin, end) of a chunk, counted from its first.
+struct Span {
+  int64_t begin;
+  int64_t end;
+};
+inline Span span_in_chunk(int64_t begin, int64_t end, int64_t chunk) {
+  const int64_t first = chunk * kChunkKeys;
+  return {begin > first ? begin - first : 0, end < first + kChunkKeys ? end - first : kChunkKeys};
+}
+
+/// Index of the key's vector (and of its scale) in the cache.
+inline int64_t vector_of(const AttentionTile& tile, int64_t position) {
+  const int64_t block = tile.blocks[position / tile.block_size];
+  return (block * tile.heads + tile.head) * tile.block_size + position % tile.block_size;
+}
+
+inline void prefetch_bytes(const std::byte* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
+}
+
+/// Widens vectors of the cache to rows of float32, padded with zeros; `other` is asked for meanwhile.
+template <class T>
+inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, bool is_keys, float* rows) {
+  const std::byte* data = is_keys ? tile.keys : tile.values;
+  const std::byte* other = is_keys ? tile.values : tile.keys;
+  const float* scales = is_keys ? tile.key_scales : tile.value_scales;
+  const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
+  for (int64_t j = span.begin; j < span.end; ++j) {
+    const int64_t vector = vector_of(tile, chunk * kChunkKeys + j);
+    const auto* from = reinterpret_cast<const T*>(data + vector * bytes);
+    prefetch_bytes(other + vector * bytes, bytes);
+    float* into = rows + j * padded(tile.head_dim);
+    const float scale = sizeof(T) == 1 ? scales[vector] : 1.0F;
+    int64_t d = 0;
+    for (; d + kLanes <= tile.head_dim; d += kLanes) {
+      const F32 value = widen(from + d);
+      save(into + d, sizeof(T) == 1 ? value * scale : value);
+    }
+    if (d < tile.head_dim) save(into + d, widen_part(from + d, tile.head_dim - d) * scale);
+    for (d = d < tile.head_dim ? d + kLanes : d; d < padded(tile.head_dim); d += kLanes) save(into + d, F32{});
+  }
+}
+
+/// Scores of `kQueries` queries with kLanes / kQueries keys each.
+template <int kQueries>
+inline void score_block(const float* q, const float* keys, int64_t stride, float* scores) {
+  constexpr int kKeys = kLanes / kQueries;
+  F32 sums[kLanes] = {};
+  for (int64_t d = 0; d < stride; d += kLanes) {
+    F32 key[kKeys];
+    for (int j = 0; j < kKeys; ++j) key[j] = load<F32>(keys + j * stride + d);
+    for (int m = 0; m < kQueries; ++m) {
+      const F32 query = load<F32>(q + m * stride + d);
+      for (int j = 0; j < kKeys; ++j) sums[m * kKeys + j] = fma(query, key[j], sums[m * kKeys + j]);
+    }
+  }
+  float dots[kLanes];
+  save(dots, sum_each(sums));
+  for (int m = 0; m < kQueries; ++m) {
+    __builtin_memcpy(scores + m * kChunkKeys, dots + m * kKeys, kKeys * sizeof(float));
+  }
+}
+
+template <int kQueries>
+inline void score_queries(const AttentionTile& tile, const AttentionScratch& scratch, int first, Span span) {
+  const int64_t stride = padded(tile.head_dim);
+  constexpr int64_t kKeys = kLanes / kQueries;
+  for (int64_t j = span.begin / kKeys * kKeys; j < span.end; j += kKeys) {
+    score_block<kQueries>(scratch.q + first * stride, scratch.keys + j * stride, stride,
+                          scratch.scores + first * kChunkKeys + j);
+  }
+}
+
+inline void score_chunk(const AttentionTile& tile, const AttentionScratch& scratch, Span span) {
+  int m = 0;
+  for (; m + 4 <= tile.count; m += 4) score_queries<4>(tile, scratch, m, span);
+  for (; m < tile.count; ++m) score_queries<1>(tile, scratch, m, span);
+}
+
+inline F32 lane_numbers() {
+  F32 result{};
+  for (int i = 0; i < kLanes; ++i) result[i] = static_cast<float>(i);
+  return result;
+}
+
+/// Turns the scores of one query into weights relative to the largest so far and scales what was summed before.
+inline void soften(const AttentionTile& tile, float* scores, Span span, const AttentionState& state, int m) {
+  F32 most = splat(kMinusInfinity);
+  for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
+    const F32 number = lane_numbers() + static_cast<float>(j);
+    const I32 seen = (number >= static_cast<float>(span.begin)) & (number < static_cast<float>(span.end));
+    const F32 score = seen ? load<F32>(scores + j) * tile.scale : splat(kMinusInfinity);
+    save(scores + j, score);
+    most = max(score, most);
+  }
+  const float before = state.largest[m];
+  const float chunk_largest = largest(most);
+  const float now = chunk_largest > before ? chunk_largest : before;
+  F32 total{};
+  for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
+    const F32 score = load<F32>(scores + j);
+    const F32 weight = exp(score - now);
+    save(scores + j, weight);
+    total += weight;
+  }
+  float sum = 0;
+  for (int i = 0; i < kLanes; ++i) sum += total[i];
+  const float shrink = before < now ? exp(splat(before - now))[0] : 1.0F;
+  state.sum[m] = state.sum[m] * shrink + sum;
+  state.largest[m] = now;
+  if (shrink == 1.0F) return;
+  float* out = state.out + m * padded(tile.head_dim);
+  for (int64_t d = 0; d < padded(tile.head_dim); d += kLanes) save(out + d, load<F32>(out + d) * shrink);
+}
+
+/// out += weights * values for kQueries queries and kVectors vectors of columns.
+template <int kQueries, int kVectors>
+inline void add_values(const float* weights, const float* values, Span span, int64_t stride, float* out) {
+  F32 sums[kQueries][kVectors];
+  for (int m = 0; m < kQueries; ++m) {
+    for (int v = 0; v < kVectors; ++v) sums[m][v] = load<F32>(out + m * stride + v * kLanes);
+  }
+  for (int64_t j = span.begin; j < span.end; ++j) {
+    F32 value[kVectors];
+    for (int v = 0; v < kVectors; ++v) value[v] = load<F32>(values + j * stride + v * kLanes);
+    for (int m = 0; m < kQueries; ++m) {
+      const F32 weight = splat(weights[m * kChunkKeys + j]);
+      for (int v = 0; v < kVectors; ++v) sums[m][v] = fma(weight, value[v], sums[m][v]);
+    }
+  }
+  for (int m = 0; m < kQueries; ++m) {
+    for (int v = 0; v < kVectors; ++v) save(out + m * stride + v * kLanes, sums[m][v]);
+  }
+}
+
+template <int kQueries, int kVectors>
+inline void add_value_columns(const AttentionTile& tile, const AttentionScratch& scratch, const AttentionState& state,
+                              int first, Span span) {
+  const int64_t stride = padded(tile.head_dim);
+  const float* weights = scratch.scores + first * kChunkKeys;
+  float* out = state.out + first * stride;
+  int64_t d = 0;
+  for (; d + kVectors * kLanes <= stride; d += kVectors * kLanes) {
+    add_values<kQueries, kVectors>(weights, scratch.values + d, span, stride, out + d);
+  }
+  for (; d < stride; d += kLanes) add_values<kQueries, 1>(weights, scratch.values + d, span, stride, out + d);
+}
+
+/// Queries first .. first + 3 see the same keys of this chunk.
+inline bool same_spans(const AttentionTile& tile, int first, int64_t chunk) {
+  if (first + 4 > tile.count) return false;
+  const Span one = span_in_chunk(tile.begin[first], tile.end[first], chunk);
+  for (int m = first + 1; m < first + 4; ++m) {
+    const Span other = span_in_chunk(tile.begin[m], tile.end[m], chunk);
+    if (other.begin != one.begin || other.end != one.end) return false;
+  }
+  return one.begin < one.end;
+}
+
+inline void add_chunk(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
+                      const AttentionState& state) {
+  for (int m = 0; m < tile.count;) {
+    const Span span = span_in_chunk(tile.begin[m], tile.end[m], chunk);
+    if (same_spans(tile, m, chunk)) {
+      add_value_columns<4, 2>(tile, scratch, state, m, span);
+      m += 4;
+    } else {
+      if (span.begin < span.end) add_value_columns<1, 4>(tile, scratch, state, m, span);
+      ++m;
+    }
+  }
+}
+
+/// The queries, padded with zeros.
+inline void copy_queries(const AttentionTile& tile, float* into) {
+  for (int m = 0; m < tile.count; ++m, into += padded(tile.head_dim)) {
+    __builtin_memcpy(into, tile.q[m], static_cast<size_t>(tile.head_dim) * sizeof(float));
+    for (int64_t d = tile.head_dim; d < padded(tile.head_dim); ++d) into[d] = 0.0F;
+  }
+}
+
+/// The keys of one partition that any query of the tile sees.
+inline Span seen_keys(const AttentionTile& tile, int64_t index) {
+  Span seen = {tile.begin[0], tile.end[0]};
+  for (int m = 1; m < tile.count; ++m) {
+    seen.begin = tile.begin[m] < seen.begin ? tile.begin[m] : seen.begin;
+    seen.end = tile.end[m] > seen.end ? tile.end[m] : seen.end;
+  }
+  const int64_t first = index * kPartitionKeys;
+  return {seen.begin > first ? seen.begin : first, seen.end < first + kPartitionKeys ? seen.end : first + kPartitionKeys};
+}
+
+template <class T>
+inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
+                             const AttentionState& state) {
+  const Span seen = seen_keys(tile, index);
+  for (int m = 0; m < tile.count; ++m) {
+    state.largest[m] = kMinusInfinity;
+    state.sum[m] = 0.0F;
+  }
+  const auto values = static_cast<size_t>(tile.count * padded(tile.head_dim));
+  __builtin_memset(state.out, 0, values * sizeof(float));
+  if (seen.begin >= seen.end) return;
+  copy_queries(tile, scratch.q);
+  for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {
+    const Span all = span_in_chunk(seen.begin, seen.end, chunk);
+    widen_chunk<T>(tile, chunk, all, true, scratch.keys);
+    score_chunk(tile, scratch, all);
+    for (int m = 0; m < tile.count; ++m) {
+      const Span span = span_in_chunk(tile.begin[m], tile.end[m], chunk);
+      if (span.begin < span.end) soften(tile, scratch.scores + m * kChunkKeys, span, state, m);
+    }
+    widen_chunk<T>(tile, chunk, all, false, scratch.values);
+    add_chunk(tile, chunk, scratch, state);
+  }
+}
+
+inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
+                                 const AttentionState& state) {
+  visit_any(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+}
+
+inline void merge_states(const AttentionTile& tile, const AttentionState& part, const AttentionState& into) {
+  for (int m = 0; m < tile.count; ++m) {
+    if (part.sum[m] == 0.0F) continue;  // saw no key
+    const float now = part.largest[m] > into.largest[m] ? part.largest[m] : into.largest[m];
+    const float of_part = exp(splat(part.largest[m] - now))[0];
+    const float of_into = exp(splat(into.largest[m] - now))[0];
+    into.sum[m] = into.sum[m] * of_into + part.sum[m] * of_part;
+    into.largest[m] = now;
+    const int64_t begin = m * padded(tile.head_dim);
+    for (int64_t d = begin; d < begin + padded(tile.head_dim); d += kLanes) {
+      save(into.out + d, load<F32>(into.out + d) * of_into + load<F32>(part.out + d) * of_part);
+    }
+  }
+}
+
+inline void finish_state(const AttentionTile& tile, const AttentionState& state) {
+  for (int m = 0; m < tile.count; ++m) {
+    const F32 sum = splat(state.sum[m]);
+    const float* out = state.out + m * padded(tile.head_dim);
+    for_vectors(tile.head_dim, [&](int64_t d, int64_t n) __attribute__((always_inline)) {
+      narrow_some(load<F32>(out + d) / sum, tile.y[m] + d, n);
+    });
+  }
+}
+
+}  // namespace lanes
+
+inline constexpr AttentionKernels kAttentionKernels = {
+    .partition = lanes::attend_any_partition,
+    .merge = lanes::merge_states,
+    .finish = lanes::finish_state,
+};
+
+}  // namespace octet::OCTET_ISA
