@@ -29,8 +29,9 @@ struct EncodeOptions {
 class Tokenizer {
  public:
   /// Reads tokenizer.json (or vocab.json with merges.txt, as GPT-2 and OPT have them), tokenizer_config.json and
-  /// special_tokens_map.json. `add_bos_token` and `add_eos_token` are honoured as transformers 5 does: where the
-  /// configuration has either, it replaces what tokenizer.json puts around a text.
+  /// special_tokens_map.json, as transformers 5 does: `add_bos_token` and `add_eos_token` count only where there is
+  /// no tokenizer.json, else what tokenizer.json puts around a text stands; and a `LlamaTokenizer` of SentencePiece
+  /// kind (tokenizer_class, with model_type "llama" in config.json) does not double a text's first blank.
   /// Throws FormatError naming the file and field when one is missing, broken or contradicts itself.
   static Tokenizer open(const std::filesystem::path& folder);
 

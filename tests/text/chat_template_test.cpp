@@ -37,8 +37,8 @@ Outcome render(const ModelFolder& folder, const std::string& request) {
   return outcome;
 }
 
-void expect_as_transformers(const ModelFolder& folder, const ordered_json& request, const ordered_json& expected) {
-  const Outcome found = render(folder, request.dump());
+void expect_as_transformers(const ModelFolder& folder, const std::string& request, const ordered_json& expected) {
+  const Outcome found = render(folder, request);
   if (expected.contains("text")) {
     EXPECT_FALSE(found.failed) << found.refusal;
     EXPECT_EQ(found.text, expected["text"].get<std::string>());

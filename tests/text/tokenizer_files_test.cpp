@@ -34,18 +34,25 @@ std::string refusal_of(const std::string& name, const std::string& content) {
   return message_of<FormatError>([&] { Tokenizer::open(folder.path()); });
 }
 
-TEST(TokenizerFiles, ConfigurationDecidesAboutBosAndEos) {
-  const Tokenizer tokenizer = Tokenizer::open(golden_text() / "tokenizers" / "llama3");
-  const int32_t bos = tokenizer.token_to_id("<s>").value();
-  const int32_t eos = tokenizer.token_to_id("</s>").value();
-  const int32_t fox = tokenizer.token_to_id("f").value();
-  const std::string names = R"("bos_token": "<s>", "eos_token": "</s>")";
-  EXPECT_EQ(encode_with("llama3", "{" + names + "}", "f"), (Ids{bos, fox}));
-  EXPECT_EQ(encode_with("llama3", "{" + names + R"(, "add_bos_token": false})", "f"), (Ids{fox}));
-  EXPECT_EQ(encode_with("llama3", "{" + names + R"(, "add_eos_token": true})", "f"), (Ids{fox, eos}));
-  EXPECT_EQ(encode_with("llama3", "{" + names + R"(, "add_bos_token": true, "add_eos_token": true})", "f"),
-            (Ids{bos, fox, eos}));
-  EXPECT_EQ(encode_with("llama3", R"({"add_bos_token": true})", "f"), (Ids{fox}));
+TEST(TokenizerFiles, TheVocabularyFileDecidesAboutBosAndEosWhereThereIsOne) {
+  const Ids expected = encode_with("llama3", "{}", "f");
+  EXPECT_EQ(expected.size(), 2u);
+  EXPECT_EQ(encode_with("llama3", R"({"bos_token": "<s>", "add_bos_token": false})", "f"), expected);
+  EXPECT_EQ(encode_with("llama3", R"({"eos_token": "</s>", "add_eos_token": true})", "f"), expected);
+}
+
+TEST(TokenizerFiles, ALlamaClassOfALlamaModelDoublesNoBlank) {
+  ModelFolder folder;
+  folder.copy(golden_text() / "tokenizers" / "sentencepiece");
+  const Ids doubled = Tokenizer::open(folder.path()).encode(" fox");
+  folder.write("config.json", R"({"model_type": "llama"})");
+  EXPECT_EQ(Tokenizer::open(folder.path()).encode(" fox"), doubled);
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizerFast"})");
+  EXPECT_EQ(Tokenizer::open(folder.path()).encode(" fox"), Tokenizer::open(folder.path()).encode("fox"));
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizerFast", "legacy": true})");
+  EXPECT_EQ(Tokenizer::open(folder.path()).encode(" fox"), Tokenizer::open(folder.path()).encode("fox"));
+  folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false})");
+  EXPECT_NE(Tokenizer::open(folder.path()).encode(" fox"), Tokenizer::open(folder.path()).encode("fox"));
 }
 
 TEST(TokenizerFiles, ConfigurationAddsTokensThatTheVocabularyLacks) {
@@ -82,6 +89,9 @@ TEST(TokenizerFiles, AssemblesVocabularyAndMergesAsGpt2AndOptHaveThem) {
   EXPECT_EQ(assembled.encode(text, false), Tokenizer::open(source).encode(text, false));
   EXPECT_EQ(assembled.encode("").front(), assembled.token_to_id("</s>").value());
   EXPECT_EQ(assembled.decode(assembled.encode(text)), text);
+  folder.write("tokenizer_config.json", R"({"eos_token": "</s>", "bos_token": "</s>", "add_eos_token": true})");
+  const Tokenizer with_end = Tokenizer::open(folder.path());
+  EXPECT_EQ(with_end.encode(""), Ids{with_end.eos_token_id().value()});
 }
 
 TEST(TokenizerFiles, RefusesAFolderWithoutATokenizer) {

@@ -19,7 +19,7 @@ TEMPLATES = r"""
 {{ csv.removeprefix("a,") }}|{{ csv.removesuffix("c") }}|{{ csv.removeprefix("z") }}
 {{ csv.find("b") }}|{{ csv.rfind(",") }}|{{ csv.find("z") }}|{{ csv.index("b") }}|{{ csv.rindex(",") }}|{{ csv.find(",", 2) }}|{{ csv.find(",", 2, 3) }}|{{ odd.find("é") }}|{{ csv.find("", 9) }}
 {{ csv.index("zz") }}
-{{ word.swapcase() }}|{{ word.title() }}|{{ s.title() }}|{{ s|title }}|{{ word.upper() }}|{{ word.lower() }}|{{ word|upper }}|{{ word.capitalize() }}|{{ word|capitalize }}
+{{ word.swapcase() }}|{{ s.title() }}|{{ s|title }}|{{ word.upper() }}|{{ word.lower() }}|{{ word|upper }}|{{ word.capitalize() }}|{{ word|capitalize }}
 {{ "42".zfill(5) }}|{{ "-42".zfill(5) }}|{{ "a".ljust(3) }}|{{ "a".rjust(3, "*") }}|{{ "ab".center(5, "-") }}|{{ "abc".center(6, "-") }}|{{ "a".center(4, "-") }}|{{ "abc".center(2) }}
 {{ crlf.splitlines() }}|{{ crlf.splitlines(True) }}|{{ lines.splitlines() }}|{{ "".splitlines() }}|{{ lines.splitlines(keepends=true) }}
 {{ "aXbXc".replace("X", "-") }}|{{ "aXbXc".replace("X", "-", 1) }}|{{ "abc".replace("", "-") }}|{{ "aXbXc"|replace("X", "-") }}|{{ "aXbXc"|replace("X", "-", 1) }}|{{ 121|replace(1, "x") }}
@@ -34,11 +34,10 @@ TEMPLATES = r"""
 {{ d|tojson }}|{{ mixed|tojson }}|{{ odd|tojson }}|{{ odd|tojson(ensure_ascii=true) }}|{{ odd|tojson(True) }}
 {{ d|tojson(indent=2) }}|{{ d|tojson(indent=0) }}|{{ d|tojson(indent="\t") }}|{{ d|tojson(false, 1) }}|{{ nil|tojson(indent=2) }}|{{ nod|tojson(indent=2) }}
 {{ d|tojson(separators=(",", ":")) }}|{{ d|tojson(sort_keys=true) }}|{{ d|tojson(indent=1, separators=(";", "=")) }}
-{{ {1: 2, none: 3, true: 4, 1.5: 5}|tojson }}
+{{ {2: 2, none: 3, true: 4, 1.5: 5}|tojson }}
 {{ tiny|tojson }}|{{ huge|tojson }}|{{ edge|tojson }}|{{ whole|tojson }}|{{ big|tojson }}|{{ bigger|tojson }}|{{ (0.0 * -1)|tojson }}|{{ none|tojson }}|{{ (xs + ys)|tojson }}|{{ xs[::-1]|tojson }}|{{ (1, 2)|tojson }}|{{ range(3)|list|tojson }}
 {{ undef|tojson }}
 {{ [undef]|tojson }}
-{{ d.items()|tojson }}
 {{ d|tojson(bogus=1) }}
 {{ "<a href='x'>&\""|tojson }}|{{ ("<"|tojson)|length }}|{{ "<"|e }}|{{ "'\"&<>"|escape }}|{{ ("<"|e)|e }}|{{ "<b>"|safe }}
 {{ lines|indent }}|{{ lines|indent(2) }}|{{ lines|indent(2, true) }}|{{ lines|indent(width=3, first=True, blank=True) }}|{{ lines|indent("> ") }}|{{ "{\n"|indent(4, first=True) }}|{{ ""|indent }}|{{ crlf|indent(1) }}

@@ -54,8 +54,9 @@ def make(folder):
     probe = {"messages": probes.MESSAGES, **probes.VARIABLES}
     return {
         "special_tokens": SPECIAL,
-        "requests": requests,
+        # As text: numbers must reach the reader as they are written.
+        "requests": {name: json.dumps(request, ensure_ascii=False) for name, request in requests.items()},
         "rendered": rendered,
-        "probe_request": probe,
+        "probe_request": json.dumps(probe, ensure_ascii=False),
         "probes": [{"template": text, **outcome(model, text, probe)} for text in split(probes.TEMPLATES)],
     }

@@ -254,7 +254,7 @@ fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, 
     let default = default.or(kwargs.get("default")?).unwrap_or(Value::from(0));
     let base = base.or(kwargs.get("base")?);
     kwargs.assert_all_used()?;
-    let value = numeric_input(value);
+    let value = numeric_input(value)?;
     if as_float(&value).is_some_and(|f| !f.is_finite()) {
         return Ok(default);
     }
@@ -264,7 +264,7 @@ fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, 
 fn float(state: &State, value: &Value, default: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let default = default.or(kwargs.get("default")?).unwrap_or(Value::from(0.0));
     kwargs.assert_all_used()?;
-    Ok(filters::float(state, &numeric_input(value), Some(default.clone()), no_kwargs()).unwrap_or(default))
+    Ok(filters::float(state, &numeric_input(value)?, Some(default.clone()), no_kwargs()).unwrap_or(default))
 }
 
 fn no_kwargs() -> Kwargs {
@@ -272,14 +272,14 @@ fn no_kwargs() -> Kwargs {
 }
 
 /// What `int()` and `float()` read: blanks around text do not count, Octet's own numbers are plain floats.
-fn numeric_input(value: &Value) -> Value {
+fn numeric_input(value: &Value) -> Result<Value, Error> {
     if let Some(number) = value.downcast_object_ref::<PythonNumber>() {
-        return if number.is_float { Value::from(number.value) } else { value.clone() };
+        return Ok(if number.is_float { Value::from(number.value) } else { value.clone() });
     }
-    match value.as_str() {
-        Some(text) => Value::from(text.trim_matches(is_blank)),
-        None => value.clone(),
+    if value.is_undefined() {
+        return Err(Error::from(ErrorKind::UndefinedError));
     }
+    Ok(value.as_str().map_or_else(|| value.clone(), |text| Value::from(text.trim_matches(is_blank))))
 }
 
 fn escape(value: &Value) -> Result<Value, Error> {

@@ -9,6 +9,7 @@ use serde_json::{json, Value};
 use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
 use crate::fault::{read_object, read_text, Fault};
+use crate::json::Json;
 use crate::special_tokens::{ConfigToken, SpecialTokens};
 
 pub struct FolderTokenizer {
@@ -32,7 +33,10 @@ impl FolderTokenizer {
         let config = read_object(&folder.join("tokenizer_config.json"))?;
         let mut specials = SpecialTokens::read(folder, config.as_ref())?;
         let mut tokenizer = match read_text(&folder.join("tokenizer.json"))? {
-            Some(text) => parse(&folder.join("tokenizer.json"), text.as_bytes())?,
+            Some(text) => {
+                let text = as_llama_class(folder, config.as_ref(), text)?;
+                parse(&folder.join("tokenizer.json"), text.as_bytes())?
+            }
             None => from_vocabulary(folder, config.as_ref(), &mut specials)?,
         };
         // Lengths are the engine's business; transformers switches both off for a plain call.
@@ -41,7 +45,9 @@ impl FolderTokenizer {
         add_tokens(&mut tokenizer, &specials.added).map_err(|what| Fault::format(format!("{}: {what}", folder.display())))?;
         let id_of = |name: &str| specials.get(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos, eos) = (id_of("bos_token"), id_of("eos_token"));
-        set_post_processor(&mut tokenizer, &specials, bos, eos)?;
+        if !folder.join("tokenizer.json").is_file() {
+            set_post_processor(&mut tokenizer, &specials, bos, eos)?;
+        }
         let size = tokenizer.get_vocab(true).values().max().map_or(0, |&id| i64::from(id) + 1);
         Ok(FolderTokenizer { tokenizer, plain: OnceLock::new(), size, split_special: specials.split_special, bos, eos })
     }
@@ -115,15 +121,51 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Tokenizer, Fault> {
     }
 }
 
+/// transformers 5 gives `LlamaTokenizer` models of a SentencePiece kind a pre-tokenizer and decoder of its own in place
+/// of the file's: the blank at the start of a text is not doubled, and none is put after special tokens.
+fn as_llama_class(folder: &Path, config: Option<&Json>, text: String) -> Result<String, Fault> {
+    let model = read_object(&folder.join("config.json"))?;
+    let named = |file: Option<&Json>, key: &str| file.and_then(|f| f.get(key)).and_then(Json::as_str).map(str::to_string);
+    let class = named(config, "tokenizer_class").or_else(|| named(model.as_ref(), "tokenizer_class")).unwrap_or_default();
+    let is_llama = class.strip_suffix("Fast").unwrap_or(&class) == "LlamaTokenizer";
+    if !is_llama || named(model.as_ref(), "model_type").as_deref() != Some("llama") {
+        return Ok(text);
+    }
+    // What is no JSON is left for the crate to refuse.
+    let Ok(mut file) = serde_json::from_str::<Value>(&text) else { return Ok(text) };
+    let byte_level = ["pre_tokenizer", "decoder"].iter().any(|part| file[part].to_string().contains("\"ByteLevel\""));
+    if byte_level || file["model"]["byte_fallback"] != Value::Bool(true) {
+        return Ok(text);
+    }
+    let is = |key: &str, value: bool| config.and_then(|c| c.get(key)) == Some(&Json::Bool(value));
+    let scheme = match (is("add_prefix_space", false), is("legacy", true)) {
+        (true, _) => "never",
+        (_, true) => "always",
+        _ => "first",
+    };
+    file["normalizer"] = Value::Null;
+    file["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": false});
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if scheme != "never" {
+        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    file["decoder"] = json!({"type": "Sequence", "decoders": decoders});
+    Ok(file.to_string())
+}
+
 /// GPT-2 and OPT folders without tokenizer.json: a byte-level BPE from vocab.json and merges.txt.
-fn from_vocabulary(folder: &Path, config: Option<&crate::json::Json>, specials: &mut SpecialTokens) -> Result<Tokenizer, Fault> {
+fn from_vocabulary(folder: &Path, config: Option<&Json>, specials: &mut SpecialTokens) -> Result<Tokenizer, Fault> {
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let (Some(vocab), Some(merges)) = (read_text(&vocab_path)?, read_text(&merges_path)?) else {
         return Err(Fault::format(format!("{}: no tokenizer: expected tokenizer.json, or vocab.json with merges.txt", folder.display())));
     };
     let vocab: Value = serde_json::from_str(&vocab).map_err(|error| Fault::format(format!("{}: {error}", vocab_path.display())))?;
     let merges: Vec<&str> = merges.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
-    let prefix_space = config.and_then(|c| c.get("add_prefix_space")) == Some(&crate::json::Json::Bool(true));
+    let prefix_space = config.and_then(|c| c.get("add_prefix_space")) == Some(&Json::Bool(true));
     if vocab.get("<|endoftext|>").is_some() {
         for name in ["bos_token", "eos_token", "unk_token"] {
             if specials.get(name).is_none() {
@@ -165,8 +207,8 @@ fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[ConfigToken]) -> Result<(), S
     Ok(())
 }
 
-/// As transformers 5: a field `add_bos_token` or `add_eos_token` in the configuration replaces what tokenizer.json
-/// adds around a text; without either, tokenizer.json stands.
+/// What `add_bos_token` and `add_eos_token` of the configuration put around a text. As in transformers 5 they count
+/// only where there is no tokenizer.json: its own post-processor stands.
 fn set_post_processor(tokenizer: &mut Tokenizer, specials: &SpecialTokens, bos: Option<u32>, eos: Option<u32>) -> Result<(), Fault> {
     if specials.add_bos.is_none() && specials.add_eos.is_none() {
         return Ok(());
