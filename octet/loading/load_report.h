@@ -45,7 +45,7 @@ struct WeightRecord {
 /// Two copies of one table in a checkpoint.
 struct TwinDifference {
   std::string name;
-  std::string twin;
+  std::string twin = {};
   int64_t differing = 0;              ///< elements with different values
   double max_abs_difference = 0;
 };

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/loading/checkpoint_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "octet/backend/reference/reference_backend.h"
+#include "octet/checkpoint/safetensors_writer.h"
+#include "octet/loading/weight_loader.h"
+#include "tests/loading/memory_source.h"
+#include "tests/support/temp_folder.h"
+
+namespace octet {
+namespace {
+
+using testing::HasSubstr;
+
+void write_file(const std::filesystem::path& path, const MemorySource& source, size_t begin, size_t end) {
+  std::vector<TensorDeclaration> declarations;
+  for (size_t i = begin; i < end; ++i) {
+    const SourceTensor& tensor = source.tensors()[i];
+    declarations.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape});
+  }
+  SafetensorsWriter writer(path, declarations);
+  for (size_t i = begin; i < end; ++i) writer.append(source.bytes(source.tensors()[i].name));
+  writer.finish();
+}
+
+MemorySource weights() {
+  MemorySource source;
+  source.add("q.weight", DType::kBF16, {70, 33});
+  source.add("norm.weight", DType::kF32, {33});
+  source.add("k.weight", DType::kF32, {7, 33});
+  return source;
+}
+
+std::vector<std::byte> load(const std::filesystem::path& folder) {
+  const Checkpoint checkpoint(folder);
+  const CheckpointSource source(checkpoint);
+  TestModel model;
+  const StoredMatrix& matrix = model.matrix({{"q.weight", 70}, {"k.weight", 7}}, 33, {.quantize = true});
+  model.vector({{"norm.weight", 33}});
+  MemoryLedger ledger;
+  ReferenceBackend backend(ledger, MatrixLayout::kLanes64, 2);
+  WeightLoader(backend, model.parameters, {.drop_page_cache = true}).pull(source);
+  std::vector<std::byte> bytes(matrix.matrix.view().data, matrix.matrix.view().data + matrix.matrix.bytes() - 77 * 4);
+  const auto* scales = reinterpret_cast<const std::byte*>(matrix.matrix.view().scales);
+  bytes.insert(bytes.end(), scales, scales + 77 * 4);
+  return bytes;
+}
+
+TEST(CheckpointSource, OneFileAndShardsLoadToTheSameBytes) {
+  const MemorySource source = weights();
+  const TempFolder single;
+  write_file(single.path() / "model.safetensors", source, 0, 3);
+  const TempFolder sharded;
+  write_file(sharded.path() / "model-00001-of-00002.safetensors", source, 1, 3);
+  write_file(sharded.path() / "model-00002-of-00002.safetensors", source, 0, 1);
+  sharded.write("model.safetensors.index.json",
+                R"({"metadata": {}, "weight_map": {"q.weight": "model-00002-of-00002.safetensors",)"
+                R"("norm.weight": "model-00001-of-00002.safetensors", "k.weight": "model-00001-of-00002.safetensors"}})");
+  EXPECT_EQ(load(single.path()), load(sharded.path()));
+}
+
+TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
+  const MemorySource source = weights();
+  const TempFolder folder;
+  write_file(folder.path() / "model.safetensors", source, 0, 3);
+  const Checkpoint checkpoint(folder.path());
+  const CheckpointSource from(checkpoint);
+  TestModel model;
+  model.matrix({{"q.weight", 71}}, 33, {});
+  MemoryLedger ledger;
+  ReferenceBackend backend(ledger);
+  try {
+    WeightLoader(backend, model.parameters, {}).pull(from);
+    FAIL();
+  } catch (const FormatError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("model.safetensors: tensor 'q.weight': expected shape [71, 33], found [70, 33]"));
+    EXPECT_THAT(error.what(), HasSubstr(folder.path().string()));
+  }
+}
+
+}  // namespace
+}  // namespace octet
