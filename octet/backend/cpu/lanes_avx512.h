@@ -24,22 +24,21 @@ inline F32 from_half(U16 bits) { return (F32)_mm512_cvtph_ps((__m256i)bits); }
 inline U16 to_half(F32 value) { return (U16)_mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
 /// The lower and the upper lanes.
-inline F64 low_doubles(F32 v) { return (F64)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)v)); }
-inline F64 high_doubles(F32 v) { return (F64)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)v, 1)); }
+inline F64 low_doubles(F32 v) { return (F64)_mm512_cvtps_pd((__m256)__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7)); }
+inline F64 high_doubles(F32 v) { return (F64)_mm512_cvtps_pd((__m256)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)); }
 
 /// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
 inline F32 sum_each(const F32* v) {
-  __m512 fours[4];
-  for (int i = 0; i < 4; ++i) {
-    const auto pairs = [](F32 a, F32 b) {
-      return _mm512_add_ps(_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88), _mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd));
-    };
-    fours[i] = (__m512)pairs((F32)pairs(v[4 * i], v[4 * i + 1]), (F32)pairs(v[4 * i + 2], v[4 * i + 3]));
-  }
-  const auto quarters = [](__m512 a, __m512 b) {
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+  const auto pairs = [](F32 a, F32 b) {
+    return (F32)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88) + (F32)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd);
   };
-  return (F32)quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]));
+  const auto quarters = [](F32 a, F32 b) {
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+           __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  };
+  F32 fours[4];
+  for (int i = 0; i < 4; ++i) fours[i] = pairs(pairs(v[4 * i], v[4 * i + 1]), pairs(v[4 * i + 2], v[4 * i + 3]));
+  return quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]));
 }
 
 /// Whether any bit is set.

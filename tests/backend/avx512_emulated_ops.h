@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The AVX-512 kernels beside the multiply, computed by SIMDe.
+#pragma once
+
+#include <array>
+#include <cstring>
+
+#include "octet/backend/cpu/ops_kernels.h"
+#include "octet/backend/cpu/quantize_kernels.h"
+
+namespace octet {
+
+[[nodiscard]] const QuantizeKernels& emulated_quantize_kernels();
+[[nodiscard]] const ElementwiseKernels& emulated_elementwise_kernels();
+[[nodiscard]] const AttentionKernels& emulated_attention_kernels();
+
+}  // namespace octet

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/backend/avx512_emulated_ops.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/backend/ops_kernel_checks.h"
+
+namespace octet {
+namespace {
+
+TEST(Avx512EmulatedOps, QuantizeEveryBfloat16ExactlyUnderEveryRule) {
+  testing::expect_exact_codes_of_every_bfloat16(emulated_quantize_kernels());
+}
+TEST(Avx512EmulatedOps, QuantizeRandomRowsExactlyAndCountWhatWasLost) {
+  testing::expect_exact_codes_of_random_rows(emulated_quantize_kernels());
+}
+TEST(Avx512EmulatedOps, RoundAndWidenExactly) { testing::expect_exact_conversions(emulated_quantize_kernels()); }
+TEST(Avx512EmulatedOps, MoveRowsToLanesAndBack) { testing::expect_lanes_as_declared(emulated_quantize_kernels()); }
+TEST(Avx512EmulatedOps, PassOverNanInTheLargestMagnitude) {
+  testing::expect_abs_max_past_nan(emulated_quantize_kernels());
+}
+TEST(Avx512EmulatedOps, ComputeSiluAccuratelyOverTheWholeRange) {
+  testing::expect_accurate_silu(emulated_elementwise_kernels());
+}
+TEST(Avx512EmulatedOps, GiveAnElementTheSameBitsInAnyPlace) {
+  testing::expect_bits_independent_of_place(emulated_elementwise_kernels());
+}
+TEST(Avx512EmulatedOps, AttendAccuratelyInEveryCacheDtype) {
+  testing::expect_accurate_attention(emulated_attention_kernels());
+}
+TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTile) {
+  testing::expect_attention_independent_of_tile(emulated_attention_kernels());
+}
+
+}  // namespace
+}  // namespace octet

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What every instruction set's kernels of loading, of a step and of attention must do, whoever compiled them: the ones
+/// chosen at run time and those for AVX-512 emulated on a machine without it.
+#pragma once
+
+#include "octet/backend/cpu/ops_kernels.h"
+#include "octet/backend/cpu/quantize_kernels.h"
+
+namespace octet::testing {
+
+void expect_exact_codes_of_every_bfloat16(const QuantizeKernels& kernels);
+void expect_exact_codes_of_random_rows(const QuantizeKernels& kernels);
+void expect_exact_conversions(const QuantizeKernels& kernels);
+void expect_lanes_as_declared(const QuantizeKernels& kernels);
+void expect_abs_max_past_nan(const QuantizeKernels& kernels);
+void expect_accurate_silu(const ElementwiseKernels& kernels);
+void expect_bits_independent_of_place(const ElementwiseKernels& kernels);
+void expect_accurate_attention(const AttentionKernels& kernels);
+void expect_attention_independent_of_tile(const AttentionKernels& kernels);
+
+}  // namespace octet::testing

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "octet/core/float8.h"
+#include "tests/backend/ops_kernel_checks.h"
+
+namespace octet::testing {
+namespace {
+
+std::vector<float> random_floats(std::mt19937& random, int64_t count, float deviation = 1.0F) {
+  std::normal_distribution<float> normal(0.0F, deviation);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+constexpr int64_t kHeads = 2;
+constexpr int64_t kBlockSize = 24;  // divides neither a chunk nor a partition
+constexpr int64_t kBlocks = 30;
+constexpr int64_t kKeys = 600;      // reaches into a second partition
+
+/// A cache of one dtype, blocks in a mixed order, with the same values as float32 by position.
+struct Cache {
+  DType dtype;
+  int64_t head_dim;
+  std::vector<std::byte> data[2];
+  std::vector<float> scales[2];
+  std::vector<float> wide[2];  // [kKeys, D] of head 1
+  std::vector<int32_t> blocks;
+
+  Cache(DType stored, int64_t dim, std::mt19937& random) : dtype(stored), head_dim(dim) {
+    for (int32_t b = 0; b < kBlocks; ++b) blocks.push_back((b * 7 + 3) % static_cast<int32_t>(kBlocks));
+    const int64_t vectors = kBlocks * kHeads * kBlockSize;
+    for (int side = 0; side < 2; ++side) {
+      data[side].resize(static_cast<size_t>(vectors * dim * dtype_size(stored)));
+      scales[side].assign(static_cast<size_t>(vectors), 1.0F);
+      wide[side].resize(static_cast<size_t>(kKeys * dim));
+      for (int64_t position = 0; position < kKeys; ++position) fill(side, position, random);
+    }
+  }
+  void fill(int side, int64_t position, std::mt19937& random) {
+    const int64_t block = blocks[static_cast<size_t>(position / kBlockSize)];
+    const int64_t vector = (block * kHeads + 1) * kBlockSize + position % kBlockSize;
+    const std::vector<float> x = random_floats(random, head_dim);
+    float scale = 1.0F;
+    if (is_fp8(dtype)) scale = scales[side][static_cast<size_t>(vector)] = 0.25F + 0.001F * static_cast<float>(position);
+    visit_float(dtype, [&]<class T>() {
+      for (int64_t d = 0; d < head_dim; ++d) {
+        const T stored = from_float<T>(x[static_cast<size_t>(d)]);
+        std::memcpy(data[side].data() + (vector * head_dim + d) * static_cast<int64_t>(sizeof(T)), &stored, sizeof(T));
+        wide[side][static_cast<size_t>(position * head_dim + d)] = scale * to_float(stored);
+      }
+    });
+  }
+};
+
+/// Everything that a tile points to.
+struct Memory {
+  int64_t stride;
+  std::vector<float> scratch;
+  std::vector<float> part;
+  std::vector<float> total;
+
+  explicit Memory(int64_t head_dim) : stride((head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding) {
+    scratch.resize(static_cast<size_t>((kTileQueries + 2 * kChunkKeys) * stride + kTileQueries * kChunkKeys));
+    part.resize(static_cast<size_t>(kTileQueries * (2 + stride)));
+    total.assign(part.size(), 0.0F);
+    std::fill_n(total.begin(), kTileQueries, -std::numeric_limits<float>::infinity());
+  }
+  static AttentionState state(std::vector<float>& memory) {
+    return {.largest = memory.data(), .sum = memory.data() + kTileQueries, .out = memory.data() + 2 * kTileQueries};
+  }
+  void attend(const AttentionKernels& kernels, const AttentionTile& tile) {
+    float* at = scratch.data();
+    const AttentionScratch working = {.q = at, .keys = at + kTileQueries * stride,
+                                      .values = at + (kTileQueries + kChunkKeys) * stride,
+                                      .scores = at + (kTileQueries + 2 * kChunkKeys) * stride};
+    for (int64_t p = 0; p * kPartitionKeys < kKeys; ++p) {
+      kernels.partition(tile, p, working, state(part));
+      kernels.merge(tile, state(part), state(total));
+    }
+    kernels.finish(tile, state(total));
+  }
+};
+
+AttentionTile tile_over(const Cache& cache) {
+  AttentionTile tile;
+  tile.keys = cache.data[0].data();
+  tile.values = cache.data[1].data();
+  tile.key_scales = cache.scales[0].data();
+  tile.value_scales = cache.scales[1].data();
+  tile.dtype = cache.dtype;
+  tile.block_size = kBlockSize;
+  tile.heads = kHeads;
+  tile.head_dim = cache.head_dim;
+  tile.blocks = cache.blocks.data();
+  tile.head = 1;
+  tile.scale = 1.0F / std::sqrt(static_cast<float>(cache.head_dim));
+  return tile;
+}
+
+void add_query(AttentionTile& tile, const float* q, float* y, int64_t begin, int64_t end) {
+  tile.q[tile.count] = q;
+  tile.y[tile.count] = y;
+  tile.begin[tile.count] = begin;
+  tile.end[tile.count] = end;
+  ++tile.count;
+}
+
+std::vector<double> exact_attention(const Cache& cache, const float* q, double scale, int64_t begin, int64_t end) {
+  std::vector<double> out(static_cast<size_t>(cache.head_dim));
+  double sum = 0;
+  for (int64_t j = begin; j < end; ++j) {
+    double dot = 0;
+    for (int64_t d = 0; d < cache.head_dim; ++d) {
+      dot += static_cast<double>(q[d]) * static_cast<double>(cache.wide[0][static_cast<size_t>(j * cache.head_dim + d)]);
+    }
+    const double weight = std::exp(scale * dot);
+    sum += weight;
+    for (int64_t d = 0; d < cache.head_dim; ++d) {
+      out[static_cast<size_t>(d)] += weight * static_cast<double>(cache.wide[1][static_cast<size_t>(j * cache.head_dim + d)]);
+    }
+  }
+  for (double& value : out) value /= sum;
+  return out;
+}
+
+}  // namespace
+
+void expect_accurate_silu(const ElementwiseKernels& kernels) {
+  std::vector<float> gates;
+  for (float gate = -110.0F; gate < 110.0F; gate += 0.0371F) gates.push_back(gate);
+  const std::vector<float> ups(gates.size(), 1.5F);
+  std::vector<float> y(gates.size());
+  kernels.silu_mul(gates.data(), ups.data(), static_cast<int64_t>(gates.size()), y.data());
+  for (size_t i = 0; i < gates.size(); ++i) {
+    const double gate = static_cast<double>(gates[i]);
+    const double expected = gate / (1.0 + std::exp(-gate)) * 1.5;
+    EXPECT_NEAR(static_cast<double>(y[i]), expected, 4e-7 * std::fabs(expected) + 1e-36) << gate;
+  }
+}
+
+void expect_bits_independent_of_place(const ElementwiseKernels& kernels) {
+  std::mt19937 random(5);
+  const std::vector<float> gate = random_floats(random, 70, 4.0F);
+  const std::vector<float> up = random_floats(random, 70);
+  std::vector<float> whole(70);
+  kernels.silu_mul(gate.data(), up.data(), 70, whole.data());
+  for (size_t i = 0; i < whole.size(); ++i) {
+    float alone = 0;
+    kernels.silu_mul(gate.data() + i, up.data() + i, 1, &alone);
+    EXPECT_EQ(alone, whole[i]) << i;
+  }
+}
+
+void expect_accurate_attention(const AttentionKernels& kernels) {
+  std::mt19937 random(6);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2}) {
+    for (const int64_t head_dim : {8, 20, 64, 144}) {
+      const Cache cache(dtype, head_dim, random);
+      const std::vector<float> q = random_floats(random, 7 * head_dim);
+      std::vector<float> y(q.size());
+      AttentionTile tile = tile_over(cache);
+      const std::pair<int64_t, int64_t> seen[] = {{0, 1}, {0, 31}, {0, 512}, {0, 599}, {0, 600}, {490, 530}, {520, 600}};
+      for (int64_t m = 0; m < 7; ++m) add_query(tile, q.data() + m * head_dim, y.data() + m * head_dim, seen[m].first, seen[m].second);
+      Memory(head_dim).attend(kernels, tile);
+      for (int64_t m = 0; m < 7; ++m) {
+        const auto expected = exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), seen[m].first, seen[m].second);
+        for (int64_t d = 0; d < head_dim; ++d) {
+          EXPECT_NEAR(static_cast<double>(tile.y[m][d]), expected[static_cast<size_t>(d)], 2e-5)
+              << to_string(dtype) << ", head of " << head_dim << ", query " << m << ", column " << d;
+        }
+      }
+    }
+  }
+}
+
+void expect_attention_independent_of_tile(const AttentionKernels& kernels) {
+  std::mt19937 random(7);
+  constexpr int64_t kDim = 72;
+  const Cache cache(DType::kBF16, kDim, random);
+  const std::vector<float> q = random_floats(random, kTileQueries * kDim);
+  std::vector<float> together(q.size());
+  AttentionTile tile = tile_over(cache);
+  const auto end_of = [](int64_t m) { return m < 8 ? int64_t{600} : 569 + m; };  // groups of four and single ones
+  for (int64_t m = 0; m < kTileQueries; ++m) {
+    add_query(tile, q.data() + m * kDim, together.data() + m * kDim, m % 5 == 4 ? 100 : 0, end_of(m));
+  }
+  Memory(kDim).attend(kernels, tile);
+  for (int64_t m = 0; m < kTileQueries; ++m) {
+    std::vector<float> alone(kDim);
+    AttentionTile one = tile_over(cache);
+    add_query(one, q.data() + m * kDim, alone.data(), m % 5 == 4 ? 100 : 0, end_of(m));
+    Memory(kDim).attend(kernels, one);
+    EXPECT_EQ(std::memcmp(alone.data(), together.data() + m * kDim, kDim * sizeof(float)), 0) << m;
+  }
+}
+
+}  // namespace octet::testing
