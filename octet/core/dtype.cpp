@@ -54,8 +54,9 @@ std::optional<DType> parse_dtype(std::string_view safetensors_name) {
 }
 
 int64_t dtype_size(DType dtype) {
-  check(row(dtype).bits % 8 == 0, "elements of " + std::string(to_string(dtype)) + " are not whole bytes");
-  return row(dtype).bits / 8;
+  const int bits = row(dtype).bits;
+  if (bits % 8 != 0) throw ArgumentError("elements of " + std::string(to_string(dtype)) + " are not whole bytes");
+  return bits / 8;
 }
 
 float max_finite(DType dtype) {

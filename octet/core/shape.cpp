@@ -9,9 +9,10 @@ namespace octet {
 Shape::Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
 
 Shape::Shape(std::span<const int64_t> sizes) {
-  check(sizes.size() <= kMaxRank, "a shape has at most 4 sizes, found " + std::to_string(sizes.size()));
+  // Shapes are made in every step: a message is put together only when it is needed.
+  if (sizes.size() > kMaxRank) throw ArgumentError("a shape has at most 4 sizes, found " + std::to_string(sizes.size()));
   for (const int64_t size : sizes) {
-    check(size >= 0, "a size is negative: " + std::to_string(size));
+    if (size < 0) throw ArgumentError("a size is negative: " + std::to_string(size));
     const auto product = checked_mul(elements_, size);
     check(product.has_value(), "the number of elements overflows");
     sizes_[static_cast<size_t>(rank_++)] = size;

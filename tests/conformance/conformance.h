@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct Candidate {
 [[nodiscard]] std::vector<Candidate> candidates();
 /// Those of the cpu backend; none where it is not built.
 [[nodiscard]] std::vector<Candidate> cpu_candidates();
+
+/// For GTest's messages.
+inline void PrintTo(const Candidate& candidate, std::ostream* out) { *out << candidate.name; }
 
 [[nodiscard]] inline std::string candidate_name(const testing::TestParamInfo<Candidate>& info) {
   return info.param.name;

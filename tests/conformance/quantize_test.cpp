@@ -65,8 +65,8 @@ void expect_equal_stats(const QuantizeStats& expected, const QuantizeStats& actu
   EXPECT_EQ(expected.elements, actual.elements);
   EXPECT_EQ(expected.zeroed, actual.zeroed);
   EXPECT_EQ(expected.saturated, actual.saturated);
-  EXPECT_NEAR(expected.signal, actual.signal, 1e-9 * expected.signal);
-  EXPECT_NEAR(expected.noise, actual.noise, 1e-9 * expected.noise);
+  EXPECT_NEAR(expected.signal, actual.signal, 1e-6 * expected.signal);
+  EXPECT_NEAR(expected.noise, actual.noise, 1e-6 * expected.noise);
 }
 
 class QuantizeConformance : public Conformance {

@@ -7,9 +7,7 @@
 namespace octet {
 namespace {
 
-void check_float32(ConstTensorView x, std::string_view operation) {
-  check(x.dtype() == DType::kF32, std::string(operation) + " takes float32 activations");
-}
+void check_float32(ConstTensorView x) { check(x.dtype() == DType::kF32, "activations are float32"); }
 
 /// Rotates the pair (x[first], x[second]) by the angle whose cosine and sine are given.
 void rotate(float* x, int64_t first, int64_t second, double cos, double sin) {
@@ -22,7 +20,7 @@ void rotate(float* x, int64_t first, int64_t second, double cos, double sin) {
 }  // namespace
 
 void ReferenceBackend::embed(std::span<const int32_t> ids, const QuantMatrixView& table, TensorView y) {
-  check_float32(y, "embed");
+  check_float32(y);
   check(y.rows() == static_cast<int64_t>(ids.size()), "embed gives one row for each id");
   for (int64_t t = 0; t < y.rows(); ++t) {
     const int64_t id = ids[static_cast<size_t>(t)];
@@ -32,8 +30,8 @@ void ReferenceBackend::embed(std::span<const int32_t> ids, const QuantMatrixView
 }
 
 void ReferenceBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) {
-  check_float32(x, "rms_norm");
-  check_float32(y, "rms_norm");
+  check_float32(x);
+  check_float32(y);
   const int64_t dim = weight.cols();
   check(x.shape() == y.shape() && dim > 0 && x.cols() % dim == 0, "rms_norm needs rows of whole runs");
   for (int64_t t = 0; t < x.rows(); ++t) {
@@ -51,8 +49,8 @@ void ReferenceBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float
 }
 
 void ReferenceBackend::add(ConstTensorView x, TensorView y) {
-  check_float32(x, "add");
-  check_float32(y, "add");
+  check_float32(x);
+  check_float32(y);
   check(x.shape() == y.shape(), "add needs equal shapes");
   for (int64_t t = 0; t < x.rows(); ++t) {
     for (int64_t h = 0; h < x.cols(); ++h) y.row<float>(t)[h] += x.row<float>(t)[h];
@@ -60,8 +58,8 @@ void ReferenceBackend::add(ConstTensorView x, TensorView y) {
 }
 
 void ReferenceBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
-  check_float32(gate_up, "silu_mul");
-  check_float32(y, "silu_mul");
+  check_float32(gate_up);
+  check_float32(y);
   check(gate_up.rows() == y.rows() && (y.rows() == 0 || gate_up.cols() == 2 * y.cols()),
         "silu_mul halves the columns");
   for (int64_t t = 0; t < y.rows(); ++t) {
@@ -74,7 +72,7 @@ void ReferenceBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
 }
 
 void ReferenceBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) {
-  check_float32(x, "rope");
+  check_float32(x);
   const int64_t half = cos.cols();
   check(cos.shape() == sin.shape() && cos.dtype() == DType::kF32 && sin.dtype() == DType::kF32,
         "rope needs float32 cosines and sines of one shape");
