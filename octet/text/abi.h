@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The C ABI of the Rust library in octet/text/rust (its abi.rs). Only the files of octet/text include it.
 ///
-/// Functions that take a `reply` return a status: 0 and the result in `reply`, or one of the codes below and the
-/// message. A reply is freed with `octet_text_free`. Nothing unwinds through these functions.
+/// Functions that take a `reply` return a status: 0 and the result in `reply`, or one of the codes below and
+/// the message. A reply is freed with `octet_text_free`. Nothing unwinds through these functions.
 #pragma once
 
 #include <cstddef>
@@ -35,13 +35,14 @@ enum OctetTextStatus : int32_t {
 void octet_text_free(OctetTextReply reply);
 
 bool octet_text_tokenizer_present(OctetTextSlice folder);
-int32_t octet_text_tokenizer_open(OctetTextSlice folder, const OctetTextTokenizer** out, OctetTextReply* reply);
+int32_t octet_text_tokenizer_open(OctetTextSlice folder, const OctetTextTokenizer** out,
+                                  OctetTextReply* reply);
 void octet_text_tokenizer_close(const OctetTextTokenizer* handle);
 /// Replies with int32 ids in the machine's byte order.
-int32_t octet_text_encode(const OctetTextTokenizer* handle, OctetTextSlice text, bool add_special, bool parse_special,
-                          OctetTextReply* reply);
-int32_t octet_text_decode(const OctetTextTokenizer* handle, const int32_t* ids, size_t count, bool skip_special,
-                          OctetTextReply* reply);
+int32_t octet_text_encode(const OctetTextTokenizer* handle, OctetTextSlice text, bool add_special,
+                          bool parse_special, OctetTextReply* reply);
+int32_t octet_text_decode(const OctetTextTokenizer* handle, const int32_t* ids, size_t count,
+                          bool skip_special, OctetTextReply* reply);
 int32_t octet_text_piece(const OctetTextTokenizer* handle, int32_t id, OctetTextReply* reply);
 /// Replies with one int32 id, or nothing.
 int32_t octet_text_token_to_id(const OctetTextTokenizer* handle, OctetTextSlice token, OctetTextReply* reply);

@@ -26,11 +26,16 @@ std::string call(const std::function<int32_t(OctetTextReply*)>& function) {
   const int32_t status = function(&guard.reply);
   std::string bytes(guard.reply.data, guard.reply.size);
   switch (status) {
-    case OCTET_TEXT_OK: return bytes;
-    case OCTET_TEXT_FORMAT: throw FormatError(bytes);
-    case OCTET_TEXT_CONFIG: throw ConfigError(bytes);
-    case OCTET_TEXT_ARGUMENT: throw ArgumentError(bytes);
-    default: throw Error(bytes);
+    case OCTET_TEXT_OK:
+      return bytes;
+    case OCTET_TEXT_FORMAT:
+      throw FormatError(bytes);
+    case OCTET_TEXT_CONFIG:
+      throw ConfigError(bytes);
+    case OCTET_TEXT_ARGUMENT:
+      throw ArgumentError(bytes);
+    default:
+      throw Error(bytes);
   }
 }
 

@@ -20,6 +20,8 @@ std::string call(const std::function<int32_t(OctetTextReply*)>& function);
 std::vector<int32_t> ids_from(const std::string& bytes);
 
 /// `text` as the library borrows it for the time of a call.
-inline OctetTextSlice slice(std::string_view text) { return {text.data(), text.size()}; }
+inline OctetTextSlice slice(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
 }  // namespace octet::text

@@ -20,11 +20,15 @@ std::optional<int32_t> mark(const OctetTextTokenizer* handle, size_t which) {
 
 }  // namespace
 
-void Tokenizer::Close::operator()(const OctetTextTokenizer* handle) const { octet_text_tokenizer_close(handle); }
+void Tokenizer::Close::operator()(const OctetTextTokenizer* handle) const {
+  octet_text_tokenizer_close(handle);
+}
 
 Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
   const OctetTextTokenizer* handle = nullptr;
-  call([&](OctetTextReply* reply) { return octet_text_tokenizer_open(slice(folder.native()), &handle, reply); });
+  call([&](OctetTextReply* reply) {
+    return octet_text_tokenizer_open(slice(folder.native()), &handle, reply);
+  });
   return Tokenizer(handle);
 }
 
@@ -34,7 +38,8 @@ bool Tokenizer::present(const std::filesystem::path& folder) {
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
   return ids_from(call([&](OctetTextReply* reply) {
-    return octet_text_encode(handle_.get(), slice(text), options.add_special_tokens, options.parse_special, reply);
+    return octet_text_encode(handle_.get(), slice(text), options.add_special_tokens, options.parse_special,
+                             reply);
   }));
 }
 
@@ -52,7 +57,9 @@ std::string Tokenizer::piece(int32_t id) const {
   return call([&](OctetTextReply* reply) { return octet_text_piece(handle_.get(), id, reply); });
 }
 
-int64_t Tokenizer::vocab_size() const { return octet_text_vocab_size(handle_.get()); }
+int64_t Tokenizer::vocab_size() const {
+  return octet_text_vocab_size(handle_.get());
+}
 
 std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
   const auto found = ids_from(call(
@@ -61,11 +68,17 @@ std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
   return found.front();
 }
 
-std::optional<int32_t> Tokenizer::bos_token_id() const { return mark(handle_.get(), 0); }
+std::optional<int32_t> Tokenizer::bos_token_id() const {
+  return mark(handle_.get(), 0);
+}
 
-std::optional<int32_t> Tokenizer::eos_token_id() const { return mark(handle_.get(), 1); }
+std::optional<int32_t> Tokenizer::eos_token_id() const {
+  return mark(handle_.get(), 1);
+}
 
-void IncrementalDecoder::Close::operator()(OctetTextDecoder* decoder) const { octet_text_decoder_close(decoder); }
+void IncrementalDecoder::Close::operator()(OctetTextDecoder* decoder) const {
+  octet_text_decoder_close(decoder);
+}
 
 IncrementalDecoder::IncrementalDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
     : decoder_(octet_text_decoder_open(tokenizer.handle_.get(), skip_special_tokens)) {}

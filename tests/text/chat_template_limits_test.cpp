@@ -38,15 +38,18 @@ TEST(ChatTemplateLimits, StopsTextThatDoubles) {
                          " %}{% endfor %}"),
               "");
   }
-  EXPECT_THAT(failure_of("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}"
-                         "{% endset %}{% set ns.x = y %}{% endfor %}"),
-              HasSubstr("bytes printed"));
+  EXPECT_THAT(
+      failure_of("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set y %}{{ ns.x }}{{ ns.x }}"
+                 "{% endset %}{% set ns.x = y %}{% endfor %}"),
+      HasSubstr("bytes printed"));
 }
 
 TEST(ChatTemplateLimits, StopsListsThatDouble) {
-  EXPECT_NE(failure_of("{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"
-                       "{{ ns.x|join }}"),
-            "");
+  EXPECT_NE(
+      failure_of(
+          "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}"
+          "{{ ns.x|join }}"),
+      "");
 }
 
 TEST(ChatTemplateLimits, StopsWidthsWithoutReason) {
@@ -62,15 +65,17 @@ TEST(ChatTemplateLimits, StopsOutputWithoutEnd) {
 }
 
 TEST(ChatTemplateLimits, PrintsNoValueNestedBeyondReason) {
-  EXPECT_THAT(failure_of("{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}"
-                         "{{ ns.x }}"),
-              HasSubstr("nested more than"));
+  EXPECT_THAT(
+      failure_of("{% set ns = namespace(x=[]) %}{% for i in range(5000) %}{% set ns.x = [ns.x] %}{% endfor %}"
+                 "{{ ns.x }}"),
+      HasSubstr("nested more than"));
 }
 
 TEST(ChatTemplateLimits, FreesValuesNestedBeyondReason) {
-  EXPECT_THAT(failure_of("{% set ns = namespace(x=[]) %}{% for j in range(100000) %}{% for i in range(100000) %}"
-                         "{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}"),
-              HasSubstr("did not end within"));
+  EXPECT_THAT(
+      failure_of("{% set ns = namespace(x=[]) %}{% for j in range(100000) %}{% for i in range(100000) %}"
+                 "{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}"),
+      HasSubstr("did not end within"));
 }
 
 TEST(ChatTemplateLimits, RefusesExpressionsNestedBeyondReason) {
@@ -82,7 +87,8 @@ TEST(ChatTemplateLimits, RefusesExpressionsNestedBeyondReason) {
 TEST(ChatTemplateLimits, RefusesTemplatesLargerThanAnyReal) {
   ModelFolder folder;
   folder.write("chat_template.jinja", std::string(2 << 20, 'x'));
-  EXPECT_THAT(message_of<FormatError>([&] { ChatTemplate::open(folder.path()); }), HasSubstr("2097152 bytes"));
+  EXPECT_THAT(message_of<FormatError>([&] { ChatTemplate::open(folder.path()); }),
+              HasSubstr("2097152 bytes"));
 }
 
 TEST(ChatTemplateLimits, ReadsNoFileThatATemplateNames) {
@@ -97,9 +103,11 @@ TEST(ChatTemplateLimits, RefusesFilesThatAreNotTemplates) {
     return message_of<FormatError>([&] { ChatTemplate::open(folder.path()); });
   };
   EXPECT_THAT(refusal("chat_template.jinja", "a\xff"), HasSubstr("chat_template.jinja: is not UTF-8"));
-  EXPECT_THAT(refusal("tokenizer_config.json", "{\"chat_template\": "), HasSubstr("tokenizer_config.json: invalid JSON"));
+  EXPECT_THAT(refusal("tokenizer_config.json", "{\"chat_template\": "),
+              HasSubstr("tokenizer_config.json: invalid JSON"));
   EXPECT_THAT(refusal("tokenizer_config.json", "[]"), HasSubstr("expected a JSON object, found a list"));
-  EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": 5})"), HasSubstr("field chat_template: expected"));
+  EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": 5})"),
+              HasSubstr("field chat_template: expected"));
   EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": [{"name": "x"}]})"),
               HasSubstr("field chat_template[0]"));
   EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": "x", "bos_token": 5})"),

@@ -37,7 +37,8 @@ Outcome render(const ModelFolder& folder, const std::string& request) {
   return outcome;
 }
 
-void expect_as_transformers(const ModelFolder& folder, const std::string& request, const ordered_json& expected) {
+void expect_as_transformers(const ModelFolder& folder, const std::string& request,
+                            const ordered_json& expected) {
   const Outcome found = render(folder, request);
   if (expected.contains("text")) {
     EXPECT_FALSE(found.failed) << found.refusal;
@@ -92,16 +93,18 @@ TEST(ChatTemplate, TakesTheFileBeforeTheConfiguration) {
 
 TEST(ChatTemplate, ChoosesAmongNamedTemplatesByToolsAndByName) {
   ModelFolder folder;
-  folder.write("tokenizer_config.json",
-               R"({"chat_template": [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"},
+  folder.write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"},
                    {"name": "rag", "template": "R"}]})");
   const ChatTemplate chat = ChatTemplate::open(folder.path()).value();
   EXPECT_EQ(chat.render(kHello), "D");
   EXPECT_EQ(chat.render(R"({"messages": [{"role": "user"}], "tools": []})"), "T");
   EXPECT_EQ(chat.render(R"({"messages": [{"role": "user"}], "tools": null})"), "D");
   EXPECT_EQ(chat.render(R"({"messages": [{"role": "user"}], "chat_template": "rag", "tools": []})"), "R");
-  EXPECT_THAT(message_of<ConfigError>([&] { chat.render(R"({"messages": [{}], "chat_template": "other"})"); }),
-              HasSubstr("\"other\"; there are: default, tool_use, rag"));
+  EXPECT_THAT(
+      message_of<ConfigError>([&] { chat.render(R"({"messages": [{}], "chat_template": "other"})"); }),
+      HasSubstr("\"other\"; there are: default, tool_use, rag"));
 }
 
 TEST(ChatTemplate, ReadsAdditionalTemplatesFromTheirFolder) {
@@ -117,8 +120,10 @@ TEST(ChatTemplate, ReadsAdditionalTemplatesFromTheirFolder) {
 
 TEST(ChatTemplate, KnowsSpecialTokensFromBothFiles) {
   ModelFolder folder;
-  folder.write("chat_template.jinja", "{{ bos_token }}|{{ eos_token }}|{{ image_token }}|{{ pad_token is defined }}");
-  folder.write("tokenizer_config.json", R"({"bos_token": "<a>", "eos_token": {"content": "<b>"}, "pad_token": null})");
+  folder.write("chat_template.jinja",
+               "{{ bos_token }}|{{ eos_token }}|{{ image_token }}|{{ pad_token is defined }}");
+  folder.write("tokenizer_config.json",
+               R"({"bos_token": "<a>", "eos_token": {"content": "<b>"}, "pad_token": null})");
   EXPECT_EQ(ChatTemplate::open(folder.path()).value().render(kHello), "<a>|<b>||False");
   folder.write("special_tokens_map.json", R"({"bos_token": "<c>", "image_token": {"content": "<i>"}})");
   EXPECT_EQ(ChatTemplate::open(folder.path()).value().render(kHello), "<c>|<b>|<i>|False");
@@ -155,7 +160,8 @@ TEST(ChatTemplate, RefusesRequestsThatAreNotConversations) {
   EXPECT_THAT(refusal("{\"messages\": ["), HasSubstr("invalid JSON at byte 14"));
   EXPECT_THAT(refusal("[]"), HasSubstr("expected an object with \"messages\""));
   EXPECT_THAT(refusal(R"({"messages": []})"), HasSubstr("at least one message"));
-  EXPECT_THAT(refusal(R"({"messages": [{}, 5]})"), HasSubstr("messages[1]: expected an object, found a number"));
+  EXPECT_THAT(refusal(R"({"messages": [{}, 5]})"),
+              HasSubstr("messages[1]: expected an object, found a number"));
   EXPECT_THAT(refusal(R"({"messages": [{}], "tools": "x"})"), HasSubstr("tools: expected a list of objects"));
   EXPECT_THAT(refusal("{\"messages\": [{\"role\": \"\xff\"}]}"), HasSubstr("invalid byte at offset 24"));
   EXPECT_THAT(refusal("{\"messages\": " + std::string(100000, '[')), HasSubstr("at most 256 nested"));

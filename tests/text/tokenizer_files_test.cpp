@@ -51,15 +51,17 @@ TEST(TokenizerFiles, ALlamaClassOfALlamaModelDoublesNoBlank) {
   EXPECT_EQ(Tokenizer::open(folder.path()).encode(" fox"), Tokenizer::open(folder.path()).encode("fox"));
   folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizerFast", "legacy": true})");
   EXPECT_EQ(Tokenizer::open(folder.path()).encode(" fox"), Tokenizer::open(folder.path()).encode("fox"));
-  folder.write("tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false})");
+  folder.write("tokenizer_config.json",
+               R"({"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false})");
   EXPECT_NE(Tokenizer::open(folder.path()).encode(" fox"), Tokenizer::open(folder.path()).encode("fox"));
 }
 
 TEST(TokenizerFiles, ConfigurationAddsTokensThatTheVocabularyLacks) {
   ModelFolder folder;
   folder.copy(golden_text() / "tokenizers" / "gpt2");
-  folder.write("tokenizer_config.json",
-               R"({"added_tokens_decoder": {"500": {"content": "<new>", "special": true}}, "pad_token": "<pad>"})");
+  folder.write(
+      "tokenizer_config.json",
+      R"({"added_tokens_decoder": {"500": {"content": "<new>", "special": true}}, "pad_token": "<pad>"})");
   const Tokenizer tokenizer = Tokenizer::open(folder.path());
   const int32_t added = tokenizer.token_to_id("<new>").value();
   EXPECT_EQ(tokenizer.encode("<new><pad>"), (Ids{added, added + 1}));
@@ -75,7 +77,8 @@ TEST(TokenizerFiles, AssemblesVocabularyAndMergesAsGpt2AndOptHaveThem) {
   const auto source = golden_text() / "tokenizers" / "gpt2";
   const auto json = ordered_json::parse(test::read_file(source / "tokenizer.json"));
   std::string merges = "#version: 0.2\n";
-  for (const auto& pair : json["model"]["merges"]) merges += pair[0].get<std::string>() + " " + pair[1].get<std::string>() + "\n";
+  for (const auto& pair : json["model"]["merges"])
+    merges += pair[0].get<std::string>() + " " + pair[1].get<std::string>() + "\n";
   ordered_json vocab = json["model"]["vocab"];
   vocab["</s>"] = vocab.size();
   ModelFolder folder;
@@ -89,7 +92,8 @@ TEST(TokenizerFiles, AssemblesVocabularyAndMergesAsGpt2AndOptHaveThem) {
   EXPECT_EQ(assembled.encode(text, false), Tokenizer::open(source).encode(text, false));
   EXPECT_EQ(assembled.encode("").front(), assembled.token_to_id("</s>").value());
   EXPECT_EQ(assembled.decode(assembled.encode(text)), text);
-  folder.write("tokenizer_config.json", R"({"eos_token": "</s>", "bos_token": "</s>", "add_eos_token": true})");
+  folder.write("tokenizer_config.json",
+               R"({"eos_token": "</s>", "bos_token": "</s>", "add_eos_token": true})");
   const Tokenizer with_end = Tokenizer::open(folder.path());
   EXPECT_EQ(with_end.encode(""), Ids{with_end.eos_token_id().value()});
 }
@@ -98,7 +102,8 @@ TEST(TokenizerFiles, RefusesAFolderWithoutATokenizer) {
   ModelFolder folder;
   EXPECT_FALSE(Tokenizer::present(folder.path()));
   EXPECT_THAT(message_of<FormatError>([&] { Tokenizer::open(folder.path()); }),
-              AllOf(HasSubstr(folder.path().string()), HasSubstr("expected tokenizer.json, or vocab.json with merges.txt")));
+              AllOf(HasSubstr(folder.path().string()),
+                    HasSubstr("expected tokenizer.json, or vocab.json with merges.txt")));
 }
 
 TEST(TokenizerFiles, RefusesAVocabularyThatIsCutShort) {
@@ -109,11 +114,19 @@ TEST(TokenizerFiles, RefusesAVocabularyThatIsCutShort) {
 }
 
 TEST(TokenizerFiles, RefusesWrongTypesEverywhereInTheVocabularyFile) {
-  const auto whole = ordered_json::parse(test::read_file(golden_text() / "tokenizers" / "gpt2" / "tokenizer.json"));
+  const auto whole =
+      ordered_json::parse(test::read_file(golden_text() / "tokenizers" / "gpt2" / "tokenizer.json"));
   const std::vector<std::pair<std::string, ordered_json>> changes = {
-      {"/model", 5}, {"/model/vocab", ordered_json::array({1})}, {"/model/vocab/a", -1}, {"/model/vocab/a", 1e30},
-      {"/model/merges", "x"}, {"/model/merges", {"a b c d"}}, {"/model/merges", {{"no", "such"}}},
-      {"/pre_tokenizer", {{"type", "Nothing"}}}, {"/decoder", 1}, {"/added_tokens", {{{"id", "x"}}}},
+      {"/model", 5},
+      {"/model/vocab", ordered_json::array({1})},
+      {"/model/vocab/a", -1},
+      {"/model/vocab/a", 1e30},
+      {"/model/merges", "x"},
+      {"/model/merges", {"a b c d"}},
+      {"/model/merges", {{"no", "such"}}},
+      {"/pre_tokenizer", {{"type", "Nothing"}}},
+      {"/decoder", 1},
+      {"/added_tokens", {{{"id", "x"}}}},
       {"/normalizer", {{"type", "Replace"}, {"pattern", {{"Regex", "("}}}, {"content", ""}}}};
   for (const auto& [path, value] : changes) {
     ordered_json changed = whole;
@@ -126,26 +139,31 @@ TEST(TokenizerFiles, RefusesNestingWithoutEnd) {
   EXPECT_THAT(refusal_of("tokenizer.json", std::string(1 << 20, '[')), HasSubstr("tokenizer.json: "));
   std::string deep;
   for (int i = 0; i < 100000; ++i) deep += R"({"type":"Sequence","normalizers":[)";
-  EXPECT_THAT(refusal_of("tokenizer.json", R"({"version":"1.0","model":{},"normalizer":)" + deep), HasSubstr("tokenizer.json: "));
-  EXPECT_THAT(refusal_of("tokenizer_config.json", std::string(1 << 20, '[')), HasSubstr("at most 256 nested"));
+  EXPECT_THAT(refusal_of("tokenizer.json", R"({"version":"1.0","model":{},"normalizer":)" + deep),
+              HasSubstr("tokenizer.json: "));
+  EXPECT_THAT(refusal_of("tokenizer_config.json", std::string(1 << 20, '[')),
+              HasSubstr("at most 256 nested"));
 }
 
 TEST(TokenizerFiles, RefusesFilesThatAreNotText) {
   EXPECT_THAT(refusal_of("tokenizer.json", "\xff\xfe"), HasSubstr("tokenizer.json: is not UTF-8"));
   EXPECT_THAT(refusal_of("tokenizer.json", ""), HasSubstr("tokenizer.json: "));
-  EXPECT_THAT(refusal_of("tokenizer_config.json", "null"), HasSubstr("tokenizer_config.json: expected a JSON object"));
+  EXPECT_THAT(refusal_of("tokenizer_config.json", "null"),
+              HasSubstr("tokenizer_config.json: expected a JSON object"));
 }
 
 TEST(TokenizerFiles, RefusesWrongTypesInTheConfigurationByField) {
-  EXPECT_THAT(refusal_of("tokenizer_config.json", R"({"add_bos_token": "yes"})"),
-              HasSubstr("tokenizer_config.json: field add_bos_token: expected true or false, found a string"));
+  EXPECT_THAT(
+      refusal_of("tokenizer_config.json", R"({"add_bos_token": "yes"})"),
+      HasSubstr("tokenizer_config.json: field add_bos_token: expected true or false, found a string"));
   EXPECT_THAT(refusal_of("tokenizer_config.json", R"({"eos_token": ["x"]})"),
               HasSubstr("field eos_token: expected a string or an object with \"content\", found a list"));
   EXPECT_THAT(refusal_of("tokenizer_config.json", R"({"extra_special_tokens": 5})"),
               HasSubstr("field extra_special_tokens"));
   EXPECT_THAT(refusal_of("tokenizer_config.json", R"({"added_tokens_decoder": {"x": {}}})"),
               HasSubstr("field added_tokens_decoder: expected token ids as keys, found \"x\""));
-  EXPECT_THAT(refusal_of("special_tokens_map.json", R"({"bos_token": 5})"), HasSubstr("special_tokens_map.json: field bos_token"));
+  EXPECT_THAT(refusal_of("special_tokens_map.json", R"({"bos_token": 5})"),
+              HasSubstr("special_tokens_map.json: field bos_token"));
 }
 
 TEST(TokenizerFiles, RefusesAFolderInTheFilesPlace) {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <iostream>
+#include <random>
 #include <thread>
 
 #include "octet/base/error.h"
@@ -23,10 +24,12 @@ using testing::HasSubstr;
 
 using Ids = std::vector<int32_t>;
 
-const std::vector<std::string> kFamilies = {"gpt2",     "gpt2_bos",      "llama3",  "llama3_no_bos", "qwen",
+const std::vector<std::string> kFamilies = {"gpt2",      "gpt2_bos",      "llama3",  "llama3_no_bos", "qwen",
                                             "metaspace", "sentencepiece", "unigram", "wordpiece"};
 
-Tokenizer open(const std::string& family) { return Tokenizer::open(golden_text() / "tokenizers" / family); }
+Tokenizer open(const std::string& family) {
+  return Tokenizer::open(golden_text() / "tokenizers" / family);
+}
 
 std::optional<int32_t> optional_id(const ordered_json& id) {
   return id.is_null() ? std::nullopt : std::optional<int32_t>(id.get<int32_t>());
@@ -82,7 +85,8 @@ TEST(Tokenizer, TakesNamesOfSpecialTokensAsTextWhenAsked) {
 
 TEST(Tokenizer, SpellsItsPieces) {
   const Tokenizer tokenizer = open("gpt2");
-  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) EXPECT_EQ(tokenizer.token_to_id(tokenizer.piece(id)), id);
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    EXPECT_EQ(tokenizer.token_to_id(tokenizer.piece(id)), id);
   EXPECT_EQ(tokenizer.token_to_id("no such token"), std::nullopt);
 }
 
@@ -90,26 +94,33 @@ TEST(Tokenizer, RefusesIdsOutsideOfItsVocabulary) {
   const Tokenizer tokenizer = open("gpt2");
   const std::string size = std::to_string(tokenizer.vocab_size());
   for (const int32_t id : {-1, static_cast<int32_t>(tokenizer.vocab_size()), INT32_MAX, INT32_MIN}) {
-    const std::string expected = "token id " + std::to_string(id) + " is not in the tokenizer's vocabulary of " + size;
+    const std::string expected =
+        "token id " + std::to_string(id) + " is not in the tokenizer's vocabulary of " + size;
     EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.decode(Ids{0, id}); }), HasSubstr(expected));
     EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.piece(id); }), HasSubstr(expected));
-    EXPECT_THAT(message_of<ArgumentError>([&] { IncrementalDecoder(tokenizer).push(id); }), HasSubstr(expected));
+    EXPECT_THAT(message_of<ArgumentError>([&] { IncrementalDecoder(tokenizer).push(id); }),
+                HasSubstr(expected));
   }
 }
 
 TEST(Tokenizer, RefusesTextThatIsNotUtf8WithTheOffset) {
   const Tokenizer tokenizer = open("gpt2");
-  for (const std::string text : {"abc\xff", "abc\xc3", "abc\xed\xa0\x80", "abc\xf5\x80\x80\x80", "abc\xc0\x80"}) {
-    EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.encode(text); }), HasSubstr("invalid byte at offset 3"));
+  for (const std::string text :
+       {"abc\xff", "abc\xc3", "abc\xed\xa0\x80", "abc\xf5\x80\x80\x80", "abc\xc0\x80"}) {
+    EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.encode(text); }),
+                HasSubstr("invalid byte at offset 3"));
   }
   EXPECT_EQ(tokenizer.decode(tokenizer.encode(std::string("a\0b", 3))), std::string("a\0b", 3));
 }
 
 TEST(Tokenizer, EncodesAMegabyteWithinSeconds) {
   std::string words;
-  while (words.size() < 1'000'000) words += "The quick brown fox, number " + std::to_string(words.size()) + ", jumps.\n";
+  while (words.size() < 1'000'000)
+    words += "The quick brown fox, number " + std::to_string(words.size()) + ", jumps.\n";
   const std::vector<std::pair<std::string, std::string>> texts = {
-      {"words", words}, {"one letter", std::string(1'000'000, 'a')}, {"blanks", std::string(1'000'000, ' ') + "x"},
+      {"words", words},
+      {"one letter", std::string(1'000'000, 'a')},
+      {"blanks", std::string(1'000'000, ' ') + "x"},
       {"newlines", std::string(1'000'000, '\n')}};
   for (const std::string family : {"llama3", "qwen", "sentencepiece"}) {
     const Tokenizer tokenizer = open(family);
@@ -117,7 +128,8 @@ TEST(Tokenizer, EncodesAMegabyteWithinSeconds) {
       const auto start = std::chrono::steady_clock::now();
       const Ids ids = tokenizer.encode(text, false);
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      std::cout << family << ", 1 MB of " << name << ": " << seconds.count() << " s, " << ids.size() << " ids\n";
+      std::cout << family << ", 1 MB of " << name << ": " << seconds.count() << " s, " << ids.size()
+                << " ids\n";
       EXPECT_LT(seconds.count(), 20.0);
       EXPECT_EQ(tokenizer.decode(ids), text);
     }
@@ -132,7 +144,8 @@ TEST(Tokenizer, MayBeUsedByThreadsAtOnce) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       const Tokenizer& shared = tokenizer;
-      for (int k = 0; k < 50; ++k) equal += shared.encode("The quick brown fox", {.parse_special = false}) == expected;
+      for (int k = 0; k < 50; ++k)
+        equal += shared.encode("The quick brown fox", {.parse_special = false}) == expected;
     });
   }
   for (auto& thread : threads) thread.join();
@@ -174,6 +187,38 @@ TEST(IncrementalDecoder, EndsWithAMarkForBytesThatBecameNoCharacter) {
   }
 }
 
+TEST(IncrementalDecoder, AgreesWithTheWholeTextForAnyIdsOfAByteLevelVocabulary) {
+  const Tokenizer tokenizer = open("gpt2");
+  std::mt19937 random(7);
+  // The first 256 ids are single bytes, most of which are no characters.
+  for (const int32_t limit : {256, static_cast<int32_t>(tokenizer.vocab_size())}) {
+    std::uniform_int_distribution<int32_t> any(0, limit - 1);
+    for (int round = 0; round < 100; ++round) {
+      Ids ids(200);
+      for (int32_t& id : ids) id = any(random);
+      ASSERT_EQ(decode_step_by_step(tokenizer, ids, true), tokenizer.decode(ids)) << round;
+    }
+  }
+}
+
+TEST(IncrementalDecoder, AgreesWithTheWholeTextForAnyTextOfAByteFallbackVocabulary) {
+  const std::vector<std::string> parts = {" ",  "  ", "the",     " fox", "é",      "漢",
+                                          "😀", "\n", "<|end|>", "<s>",  "\u00a0", "0"};
+  std::mt19937 random(7);
+  std::uniform_int_distribution<size_t> any(0, parts.size() - 1);
+  for (const std::string family : {"sentencepiece", "metaspace"}) {
+    const Tokenizer tokenizer = open(family);
+    for (int round = 0; round < 200; ++round) {
+      std::string text;
+      for (int i = 0; i < 30; ++i) text += parts[any(random)];
+      const Ids ids = tokenizer.encode(text);
+      ASSERT_EQ(decode_step_by_step(tokenizer, ids, true), tokenizer.decode(ids)) << family << ": " << text;
+      ASSERT_EQ(decode_step_by_step(tokenizer, ids, false), tokenizer.decode(ids, false))
+          << family << ": " << text;
+    }
+  }
+}
+
 TEST(IncrementalDecoder, BeginsAnewAfterTheEnd) {
   const Tokenizer tokenizer = open("metaspace");
   IncrementalDecoder decoder(tokenizer);
@@ -206,7 +251,8 @@ TEST(IncrementalDecoder, CostsTheSameForEachTokenOfALongText) {
   const Tokenizer tokenizer = open("sentencepiece");
   const int32_t stray_byte = tokenizer.token_to_id("<0x80>").value();
   const int32_t special = tokenizer.token_to_id("<s>").value();
-  for (const Ids& ids : {tokenizer.encode("the fox"), Ids{stray_byte}, Ids{special}, Ids{tokenizer.token_to_id("▁").value()}}) {
+  for (const Ids& ids : {tokenizer.encode("the fox"), Ids{stray_byte}, Ids{special},
+                         Ids{tokenizer.token_to_id("▁").value()}}) {
     // A cost that grew with the length would make this minutes.
     EXPECT_LT(seconds_for(tokenizer, ids, 20000), 10.0) << ids.front();
   }

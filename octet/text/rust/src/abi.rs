@@ -41,8 +41,9 @@ impl Slice {
 
     unsafe fn text<'a>(self) -> Result<&'a str, Fault> {
         // SAFETY: the caller's promise.
-        std::str::from_utf8(unsafe { self.bytes() })
-            .map_err(|error| Fault::argument(format!("the text is not UTF-8: invalid byte at offset {}", error.valid_up_to())))
+        std::str::from_utf8(unsafe { self.bytes() }).map_err(|error| {
+            Fault::argument(format!("the text is not UTF-8: invalid byte at offset {}", error.valid_up_to()))
+        })
     }
 
     unsafe fn path<'a>(self) -> &'a Path {
@@ -65,7 +66,10 @@ fn guarded(reply: *mut Reply, work: impl FnOnce() -> Result<Vec<u8>, Fault>) -> 
     QUIET.call_once(|| std::panic::set_hook(Box::new(|_| {})));
     let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let words = panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|s| s.to_string()));
-        Err(Fault { kind: Kind::Internal, message: format!("internal error in the text library: {}", words.unwrap_or_default()) })
+        Err(Fault {
+            kind: Kind::Internal,
+            message: format!("internal error in the text library: {}", words.unwrap_or_default()),
+        })
     });
     match outcome {
         Ok(bytes) => {
@@ -108,7 +112,11 @@ pub unsafe extern "C" fn octet_text_tokenizer_present(folder: Slice) -> bool {
 /// # Safety
 /// See above.
 #[no_mangle]
-pub unsafe extern "C" fn octet_text_tokenizer_open(folder: Slice, out: *mut *const FolderTokenizer, reply: *mut Reply) -> i32 {
+pub unsafe extern "C" fn octet_text_tokenizer_open(
+    folder: Slice,
+    out: *mut *const FolderTokenizer,
+    reply: *mut Reply,
+) -> i32 {
     guarded(reply, || {
         // SAFETY: the caller's promise.
         let opened = FolderTokenizer::open(unsafe { folder.path() })?;
@@ -190,7 +198,10 @@ pub unsafe extern "C" fn octet_text_vocab_size(handle: &FolderTokenizer) -> i64 
 /// # Safety
 /// See above. The decoder keeps the tokenizer alive.
 #[no_mangle]
-pub unsafe extern "C" fn octet_text_decoder_open(handle: *const FolderTokenizer, skip_special: bool) -> *mut IncrementalDecoder {
+pub unsafe extern "C" fn octet_text_decoder_open(
+    handle: *const FolderTokenizer,
+    skip_special: bool,
+) -> *mut IncrementalDecoder {
     // SAFETY: the handle is an `Arc` made by `octet_text_tokenizer_open`, of which this takes a further share.
     let tokenizer = unsafe {
         Arc::increment_strong_count(handle);
@@ -224,7 +235,11 @@ pub unsafe extern "C" fn octet_text_decoder_finish(decoder: &mut IncrementalDeco
 /// # Safety
 /// See above. `out` becomes null where the folder has no chat template.
 #[no_mangle]
-pub unsafe extern "C" fn octet_text_template_open(folder: Slice, out: *mut *mut ChatTemplates, reply: *mut Reply) -> i32 {
+pub unsafe extern "C" fn octet_text_template_open(
+    folder: Slice,
+    out: *mut *mut ChatTemplates,
+    reply: *mut Reply,
+) -> i32 {
     guarded(reply, || {
         // SAFETY: the caller's promise.
         let opened = ChatTemplates::open(unsafe { folder.path() })?;
@@ -249,7 +264,8 @@ pub unsafe extern "C" fn octet_text_template_close(handle: *mut ChatTemplates) {
 pub unsafe extern "C" fn octet_text_render(handle: &ChatTemplates, request: Slice, reply: *mut Reply) -> i32 {
     guarded(reply, || {
         // SAFETY: the caller's promise.
-        let request = unsafe { request.text() }.map_err(|fault| Fault::argument(format!("chat request: {}", fault.message)))?;
+        let request =
+            unsafe { request.text() }.map_err(|fault| Fault::argument(format!("chat request: {}", fault.message)))?;
         Ok(handle.render(request)?.into_bytes())
     })
 }

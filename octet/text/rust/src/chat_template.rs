@@ -58,11 +58,15 @@ impl ChatTemplates {
         let find = |name: &str| self.templates.iter().find(|t| t.name == name).map(|t| &t.engine);
         let names = || self.templates.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
         if let Some(name) = &request.template {
-            return find(name).ok_or_else(|| Fault::config(format!("no chat template is named \"{name}\"; there are: {}", names())));
+            return find(name)
+                .ok_or_else(|| Fault::config(format!("no chat template is named \"{name}\"; there are: {}", names())));
         }
         let for_tools = if self.is_set && !request.tools.is_null() { find("tool_use") } else { None };
         for_tools.or_else(|| find("default")).ok_or_else(|| {
-            Fault::config(format!("the model has several chat templates and none is named \"default\"; choose one of: {}", names()))
+            Fault::config(format!(
+                "the model has several chat templates and none is named \"default\"; choose one of: {}",
+                names()
+            ))
         })
     }
 
@@ -113,7 +117,9 @@ fn from_config(folder: &Path, config: Option<&Json>) -> Result<(Sources, bool), 
     let file = folder.join("tokenizer_config.json").display().to_string();
     match config.and_then(|c| c.get("chat_template")) {
         None | Some(Json::Null) => Ok((Sources::new(), false)),
-        Some(Json::String(text)) => Ok((vec![("default".into(), format!("{file} (chat_template)"), text.clone())], false)),
+        Some(Json::String(text)) => {
+            Ok((vec![("default".into(), format!("{file} (chat_template)"), text.clone())], false))
+        }
         Some(Json::Array(items)) => Ok((named_templates(&file, items)?, true)),
         Some(other) => Err(Fault::format(format!(
             "{file}: field chat_template: expected a string or a list of {{name, template}}, found {}",
@@ -127,7 +133,9 @@ fn named_templates(file: &str, items: &[Json]) -> Result<Sources, Fault> {
     for (index, item) in items.iter().enumerate() {
         let text = |key: &str| item.get(key).and_then(Json::as_str);
         let (Some(name), Some(template)) = (text("name"), text("template")) else {
-            return Err(Fault::format(format!("{file}: field chat_template[{index}]: expected an object with the strings \"name\" and \"template\"")));
+            return Err(Fault::format(format!(
+                "{file}: field chat_template[{index}]: expected an object with the strings \"name\" and \"template\""
+            )));
         };
         sources.retain(|(known, _, _)| known != name);
         sources.push((name.to_string(), format!("{file} (chat_template \"{name}\")"), template.to_string()));

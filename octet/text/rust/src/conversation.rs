@@ -77,14 +77,18 @@ impl Request {
     pub fn mark_final_message(&mut self, field: &str, template: &str) -> Result<String, Fault> {
         let Some(last) = self.messages.last_mut() else { return Err(wrong("there is no message to continue")) };
         let Some(value) = get(last, field).cloned() else {
-            return Err(wrong(&format!("continue_final_message is set but the final message has no \"{field}\" to continue")));
+            return Err(wrong(&format!(
+                "continue_final_message is set but the final message has no \"{field}\" to continue"
+            )));
         };
         let fields: Vec<&str> = match REASONING.contains(&field) {
             true => REASONING.into_iter().filter(|name| get(last, name) == Some(&value)).collect(),
             false => vec![field],
         };
         if !fields.iter().any(|name| template.contains(name)) {
-            return Err(wrong(&format!("continue_final_message is set to \"{field}\", which the chat template does not use")));
+            return Err(wrong(&format!(
+                "continue_final_message is set to \"{field}\", which the chat template does not use"
+            )));
         }
         match value {
             Json::Array(_) => mark_last_part(last, field),
@@ -94,7 +98,10 @@ impl Request {
                 }
                 Ok(text)
             }
-            other => Err(wrong(&format!("continue_final_message: the final message's \"{field}\" is {}, not text", other.kind()))),
+            other => Err(wrong(&format!(
+                "continue_final_message: the final message's \"{field}\" is {}, not text",
+                other.kind()
+            ))),
         }
     }
 }
@@ -151,7 +158,9 @@ fn objects(field: &str, value: Json) -> Result<Json, Fault> {
         Json::Null => Ok(value),
         Json::Array(items) => match items.iter().position(|item| !matches!(item, Json::Object(_))) {
             None => Ok(value),
-            Some(index) => Err(wrong(&format!("field {field}[{index}]: expected an object, found {}", items[index].kind()))),
+            Some(index) => {
+                Err(wrong(&format!("field {field}[{index}]: expected an object, found {}", items[index].kind())))
+            }
         },
         other => Err(wrong(&format!("field {field}: expected a list of objects, found {}", other.kind()))),
     }
@@ -170,7 +179,10 @@ fn continue_field(value: Json) -> Result<Option<String>, Fault> {
         Json::Null | Json::Bool(false) => Ok(None),
         Json::Bool(true) => Ok(Some("content".to_string())),
         Json::String(field) => Ok(Some(field).filter(|f| !f.is_empty())),
-        other => Err(wrong(&format!("field continue_final_message: expected true, false or a field's name, found {}", other.kind()))),
+        other => Err(wrong(&format!(
+            "field continue_final_message: expected true, false or a field's name, found {}",
+            other.kind()
+        ))),
     }
 }
 
@@ -179,7 +191,7 @@ fn is_true(value: &Json) -> bool {
     match value {
         Json::Null => false,
         Json::Bool(value) => *value,
-        Json::Number(text) => text.parse::<f64>().map_or(true, |v| v != 0.0),
+        Json::Number(text) => text.parse::<f64>() != Ok(0.0),
         Json::String(text) => !text.is_empty(),
         Json::Array(items) => !items.is_empty(),
         Json::Object(entries) => !entries.is_empty(),

@@ -45,7 +45,10 @@ impl std::error::Error for Raised {}
 impl Engine {
     pub fn compile(file: &str, source: &str) -> Result<Engine, Fault> {
         if source.len() > MAX_SOURCE {
-            return Err(Fault::format(format!("chat template {file}: has {} bytes, more than the {MAX_SOURCE} that a template may have", source.len())));
+            return Err(Fault::format(format!(
+                "chat template {file}: has {} bytes, more than the {MAX_SOURCE} that a template may have",
+                source.len()
+            )));
         }
         let rewritten = rewrite(source);
         let outcome = on_large_stack(move || {
@@ -72,14 +75,18 @@ impl Engine {
             Ok(out.bytes)
         })?;
         let bytes = outcome.map_err(|error| Fault::config(explain(&self.file, &error)))?;
-        String::from_utf8(bytes).map_err(|_| Fault::config(format!("chat template {}: made text that is not UTF-8", self.file)))
+        String::from_utf8(bytes)
+            .map_err(|_| Fault::config(format!("chat template {}: made text that is not UTF-8", self.file)))
     }
 }
 
 fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<Result<T, Error>, Fault> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().name("chat-template".into()).stack_size(STACK).spawn_scoped(scope, work);
-        let worker = worker.map_err(|error| Fault { kind: Kind::Internal, message: format!("no thread for the chat template: {error}") })?;
+        let worker = worker.map_err(|error| Fault {
+            kind: Kind::Internal,
+            message: format!("no thread for the chat template: {error}"),
+        })?;
         worker.join().map_err(|_| Fault { kind: Kind::Internal, message: "the chat template engine failed".into() })
     })
 }

@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn reads_what_python_reads() {
-        let value = Json::parse(r#" {"b": [1, -2.5e3, NaN], "a": "\u00e9\ud83d\ude00\n", "b": 100000000000000000000} "#);
+        let value =
+            Json::parse(r#" {"b": [1, -2.5e3, NaN], "a": "\u00e9\ud83d\ude00\n", "b": 100000000000000000000} "#);
         let expected = Json::Object(vec![
             ("b".into(), Json::Number("100000000000000000000".into())),
             ("a".into(), Json::String("é😀\n".into())),
@@ -281,7 +282,24 @@ mod tests {
 
     #[test]
     fn refuses_broken_text_with_the_byte_offset() {
-        for text in ["", "{", "[1,", "[1 2]", "{\"a\" 1}", "{a: 1}", "\"\\q\"", "\"\\ud800\"", "01", "1.", "1e", "nul", "[1]]", "\"\n\"", "\"\\u12\"", "-"] {
+        for text in [
+            "",
+            "{",
+            "[1,",
+            "[1 2]",
+            "{\"a\" 1}",
+            "{a: 1}",
+            "\"\\q\"",
+            "\"\\ud800\"",
+            "01",
+            "1.",
+            "1e",
+            "nul",
+            "[1]]",
+            "\"\n\"",
+            "\"\\u12\"",
+            "-",
+        ] {
             let fault = Json::parse(text).unwrap_err();
             assert!(fault.starts_with("invalid JSON at byte "), "{text}: {fault}");
         }

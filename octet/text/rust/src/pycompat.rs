@@ -73,7 +73,10 @@ fn split(text: &str, from_right: bool, args: &[Value]) -> Result<Value, Error> {
     let Some(separator) = separator else {
         return Ok(strings(split_blanks(text, from_right, parts)));
     };
-    let separator = separator.as_str().filter(|s| !s.is_empty()).ok_or_else(|| invalid("the separator must be a text that is not empty"))?;
+    let separator = separator
+        .as_str()
+        .filter(|s| !s.is_empty())
+        .ok_or_else(|| invalid("the separator must be a text that is not empty"))?;
     Ok(strings(if from_right {
         let mut items: Vec<_> = text.rsplitn(parts, separator).collect();
         items.reverse();
@@ -86,7 +89,11 @@ fn split(text: &str, from_right: bool, args: &[Value]) -> Result<Value, Error> {
 /// At most `parts` pieces between runs of blanks; the last piece keeps the blanks at its far side.
 fn split_blanks(text: &str, from_right: bool, parts: usize) -> Vec<&str> {
     let near_end = |rest: &'_ str| -> usize {
-        if from_right { rest.trim_end_matches(is_blank).len() } else { rest.len() - rest.trim_start_matches(is_blank).len() }
+        if from_right {
+            rest.trim_end_matches(is_blank).len()
+        } else {
+            rest.len() - rest.trim_start_matches(is_blank).len()
+        }
     };
     let skip = |rest: &'_ str| if from_right { (0, near_end(rest)) } else { (near_end(rest), rest.len()) };
     let mut items = Vec::new();
@@ -195,7 +202,9 @@ fn join(separator: &str, items: &Value) -> Result<Value, Error> {
         if index > 0 {
             out.push_str(separator);
         }
-        let text = item.as_str().ok_or_else(|| invalid(format!("sequence item {index}: expected str instance, {} found", item.kind())))?;
+        let text = item
+            .as_str()
+            .ok_or_else(|| invalid(format!("sequence item {index}: expected str instance, {} found", item.kind())))?;
         out.push_str(text);
     }
     Ok(Value::from(out))
@@ -226,9 +235,10 @@ fn map_method(value: &Value, method: &str, args: &[Value]) -> Result<Option<Valu
             let () = from_args(args)?;
             Ok(Some(value.clone()))
         }
-        "update" | "pop" | "setdefault" | "clear" | "popitem" => {
-            Err(Error::new(ErrorKind::InvalidOperation, format!("dict.{method} would change the dict, which templates may not")))
-        }
+        "update" | "pop" | "setdefault" | "clear" | "popitem" => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("dict.{method} would change the dict, which templates may not"),
+        )),
         _ => Ok(None),
     }
 }

@@ -58,7 +58,9 @@ fn indent_text(indent: &Value) -> Result<Option<String>, Error> {
     if let Some(text) = indent.as_str() {
         return Ok(Some(text.to_string()));
     }
-    let width = if indent.kind() == ValueKind::Bool { i64::from(indent.is_true()) } else {
+    let width = if indent.kind() == ValueKind::Bool {
+        i64::from(indent.is_true())
+    } else {
         indent.as_i64().ok_or_else(|| invalid("indent must be a number or a string"))?
     };
     match usize::try_from(width).unwrap_or(0) {

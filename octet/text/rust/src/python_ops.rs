@@ -89,7 +89,10 @@ fn operand(value: Value) -> Result<Value, Error> {
         None => false,
     };
     if too_long {
-        return Err(Error::new(ErrorKind::OutOfFuel, format!("a text of more than {MAX_TEXT} bytes or a list of more than {MAX_LIST} items")));
+        return Err(Error::new(
+            ErrorKind::OutOfFuel,
+            format!("a text of more than {MAX_TEXT} bytes or a list of more than {MAX_LIST} items"),
+        ));
     }
     Ok(value)
 }
@@ -113,12 +116,15 @@ fn length(value: &Value) -> Result<usize, Error> {
 
 /// The lines of a text without their ends, cut where Python's `str.splitlines` cuts.
 pub fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
-    let is_end = |c: char| matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_end = |c: char| {
+        matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    };
     let mut lines = Vec::new();
     let mut start = 0;
     while let Some(found) = text[start..].find(is_end) {
         let end = start + found;
-        let mark = if text[end..].starts_with("\r\n") { 2 } else { text[end..].chars().next().map_or(1, char::len_utf8) };
+        let mark =
+            if text[end..].starts_with("\r\n") { 2 } else { text[end..].chars().next().map_or(1, char::len_utf8) };
         lines.push(&text[start..if keep_ends { end + mark } else { end }]);
         start = end + mark;
     }
@@ -128,7 +134,13 @@ pub fn split_lines(text: &str, keep_ends: bool) -> Vec<&str> {
     lines
 }
 
-fn indent(value: &Value, width: Option<Value>, first: Option<Value>, blank: Option<Value>, kwargs: Kwargs) -> Result<String, Error> {
+fn indent(
+    value: &Value,
+    width: Option<Value>,
+    first: Option<Value>,
+    blank: Option<Value>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
     let width = width.or(kwargs.get("width")?).unwrap_or(Value::from(4));
     let first = first.or(kwargs.get("first")?).is_some_and(|v| v.is_true());
     let blank = blank.or(kwargs.get("blank")?).is_some_and(|v| v.is_true());
@@ -136,7 +148,9 @@ fn indent(value: &Value, width: Option<Value>, first: Option<Value>, blank: Opti
     let text = value.as_str().ok_or_else(|| invalid(format!("indent needs a string, not {}", value.kind())))?;
     let by = match width.as_str() {
         Some(text) => text.to_string(),
-        None => " ".repeat(bounded_width(width.as_i64().ok_or_else(|| invalid("width must be a number or a string"))?)?),
+        None => {
+            " ".repeat(bounded_width(width.as_i64().ok_or_else(|| invalid("width must be a number or a string"))?)?)
+        }
     };
     let text = format!("{text}\n");
     let mut out = String::new();
@@ -250,7 +264,13 @@ pub fn replace_text(text: &str, old: &str, new: &str, count: i64) -> Result<Stri
     })
 }
 
-fn int(state: &State, value: &Value, default: Option<Value>, base: Option<u32>, kwargs: Kwargs) -> Result<Value, Error> {
+fn int(
+    state: &State,
+    value: &Value,
+    default: Option<Value>,
+    base: Option<u32>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let default = default.or(kwargs.get("default")?).unwrap_or(Value::from(0));
     let base = base.or(kwargs.get("base")?);
     kwargs.assert_all_used()?;

@@ -65,11 +65,18 @@ impl SpecialTokens {
 
     fn read_fields(&mut self, entries: &[(String, Json)], path: &Path) -> Result<(), Fault> {
         for (key, value) in entries {
-            if key == "additional_special_tokens" || key == "extra_special_tokens" || key == "model_specific_special_tokens" {
+            if key == "additional_special_tokens"
+                || key == "extra_special_tokens"
+                || key == "model_specific_special_tokens"
+            {
                 self.read_extra(key, value, path)?;
             } else if key.ends_with("_token") && !matches!(value, Json::Null | Json::Bool(_)) {
                 let token = special(value).ok_or_else(|| {
-                    Fault::format(format!("{}: field {key}: expected a string or an object with \"content\", found {}", path.display(), value.kind()))
+                    Fault::format(format!(
+                        "{}: field {key}: expected a string or an object with \"content\", found {}",
+                        path.display(),
+                        value.kind()
+                    ))
                 })?;
                 self.set_named(key, token.content.clone());
                 self.added.push(token);
@@ -86,7 +93,8 @@ impl SpecialTokens {
     }
 
     fn read_extra(&mut self, key: &str, value: &Json, path: &Path) -> Result<(), Fault> {
-        let wrong = || Fault::format(format!("{}: field {key}: expected tokens, found {}", path.display(), value.kind()));
+        let wrong =
+            || Fault::format(format!("{}: field {key}: expected tokens, found {}", path.display(), value.kind()));
         match value {
             Json::Null => {}
             Json::Array(items) => {
@@ -116,7 +124,8 @@ impl SpecialTokens {
         let mut numbered = Vec::new();
         for (id, token) in entries {
             let number: u32 = id.parse().map_err(|_| wrong(&format!("expected token ids as keys, found \"{id}\"")))?;
-            let token = added(token).ok_or_else(|| wrong(&format!("token {id}: expected an object with \"content\"")))?;
+            let token =
+                added(token).ok_or_else(|| wrong(&format!("token {id}: expected an object with \"content\"")))?;
             numbered.push((number, token));
         }
         numbered.sort_by_key(|(id, _)| *id);
@@ -130,7 +139,11 @@ fn flag(config: &Json, key: &str, path: &Path) -> Result<Option<bool>, Fault> {
         None => Ok(None),
         Some(Json::Null) => Ok(Some(false)),
         Some(Json::Bool(value)) => Ok(Some(*value)),
-        Some(other) => Err(Fault::format(format!("{}: field {key}: expected true or false, found {}", path.display(), other.kind()))),
+        Some(other) => Err(Fault::format(format!(
+            "{}: field {key}: expected true or false, found {}",
+            path.display(),
+            other.kind()
+        ))),
     }
 }
 

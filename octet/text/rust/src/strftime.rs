@@ -50,9 +50,15 @@ mod tests {
     fn formats_as_python_does() {
         let time = chrono::NaiveDate::from_ymd_opt(2026, 3, 5).and_then(|d| d.and_hms_micro_opt(7, 8, 9, 42)).unwrap();
         let cases = [
-            ("%Y-%m-%d", "2026-03-05"), ("%d %b %Y", "05 Mar 2026"), ("%d %B %Y", "05 March 2026"),
-            ("%B %d, %Y", "March 05, 2026"), ("%A", "Thursday"), ("%Y-%m-%d %H:%M:%S", "2026-03-05 07:08:09"),
-            ("%-d/%-m %I %p %j %y %a", "5/3 07 AM 064 26 Thu"), ("%f|%Z|%z|%%", "000042|||%"), ("%c", "Thu Mar  5 07:08:09 2026"),
+            ("%Y-%m-%d", "2026-03-05"),
+            ("%d %b %Y", "05 Mar 2026"),
+            ("%d %B %Y", "05 March 2026"),
+            ("%B %d, %Y", "March 05, 2026"),
+            ("%A", "Thursday"),
+            ("%Y-%m-%d %H:%M:%S", "2026-03-05 07:08:09"),
+            ("%-d/%-m %I %p %j %y %a", "5/3 07 AM 064 26 Thu"),
+            ("%f|%Z|%z|%%", "000042|||%"),
+            ("%c", "Thu Mar  5 07:08:09 2026"),
             ("é %", "é %"),
         ];
         for (format, text) in cases {

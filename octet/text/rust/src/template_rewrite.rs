@@ -87,7 +87,8 @@ fn rewrite_tag(source: &str, open: usize, close: &str, out: &mut String) -> usiz
         Some(sign) if sign.start == open + 2 && matches!(sign.text, "-" | "+") => &tokens[1..],
         _ => &tokens[..],
     };
-    let statement = if close == "%}" { tokens.first().filter(|t| t.kind == Kind::Name).map_or("", |t| t.text) } else { "" };
+    let statement =
+        if close == "%}" { tokens.first().filter(|t| t.kind == Kind::Name).map_or("", |t| t.text) } else { "" };
     if statement == "raw" {
         out.push_str(&source[open..stop]);
         let end = end_of_raw(source, stop);
@@ -199,7 +200,8 @@ fn name_length(text: &str) -> usize {
 fn number_length(text: &str) -> usize {
     let bytes = text.as_bytes();
     let is_digit = |index: usize| bytes.get(index).is_some_and(u8::is_ascii_digit);
-    let word = |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
+    let word =
+        |from: usize| from + bytes[from..].iter().take_while(|b| b.is_ascii_alphanumeric() || **b == b'_').count();
     let mut end = word(0);
     if bytes.get(end) == Some(&b'.') && is_digit(end + 1) {
         end = word(end + 1);

@@ -42,7 +42,8 @@ impl FolderTokenizer {
         // Lengths are the engine's business; transformers switches both off for a plain call.
         tokenizer.with_truncation(None).map_err(|error| Fault::format(format!("{}: {error}", folder.display())))?;
         tokenizer.with_padding(None);
-        add_tokens(&mut tokenizer, &specials.added).map_err(|what| Fault::format(format!("{}: {what}", folder.display())))?;
+        add_tokens(&mut tokenizer, &specials.added)
+            .map_err(|what| Fault::format(format!("{}: {what}", folder.display())))?;
         let id_of = |name: &str| specials.get(name).and_then(|token| tokenizer.token_to_id(token));
         let (bos, eos) = (id_of("bos_token"), id_of("eos_token"));
         if !folder.join("tokenizer.json").is_file() {
@@ -54,7 +55,9 @@ impl FolderTokenizer {
 
     pub fn encode(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<i32>, Fault> {
         let tokenizer = if parse_special && !self.split_special { &self.tokenizer } else { self.without_special() };
-        let encoding = tokenizer.encode_fast(text, add_special).map_err(|error| Fault::config(format!("the tokenizer failed: {error}")))?;
+        let encoding = tokenizer
+            .encode_fast(text, add_special)
+            .map_err(|error| Fault::config(format!("the tokenizer failed: {error}")))?;
         Ok(encoding.get_ids().iter().map(|&id| id as i32).collect())
     }
 
@@ -72,14 +75,20 @@ impl FolderTokenizer {
     }
 
     pub fn decode_checked(&self, ids: &[u32], skip_special: bool) -> Result<String, Fault> {
-        self.tokenizer.decode(ids, skip_special).map_err(|error| Fault::config(format!("the tokenizer failed to decode: {error}")))
+        self.tokenizer
+            .decode(ids, skip_special)
+            .map_err(|error| Fault::config(format!("the tokenizer failed to decode: {error}")))
     }
 
     /// The id as the crate wants it, if the vocabulary reaches that far.
     pub fn check(&self, id: i32) -> Result<u32, Fault> {
         match u32::try_from(id) {
             Ok(valid) if i64::from(valid) < self.size => Ok(valid),
-            _ => Err(Fault::argument(format!("token id {id} is not in the tokenizer's vocabulary of {} ids (0 to {})", self.size, self.size - 1))),
+            _ => Err(Fault::argument(format!(
+                "token id {id} is not in the tokenizer's vocabulary of {} ids (0 to {})",
+                self.size,
+                self.size - 1
+            ))),
         }
     }
 
@@ -116,7 +125,9 @@ impl FolderTokenizer {
 fn parse(path: &Path, bytes: &[u8]) -> Result<Tokenizer, Fault> {
     match catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(bytes))) {
         Ok(Ok(tokenizer)) => Ok(tokenizer),
-        Ok(Err(error)) => Err(Fault::format(format!("{}: not a tokenizer of the Hugging Face format: {error}", path.display()))),
+        Ok(Err(error)) => {
+            Err(Fault::format(format!("{}: not a tokenizer of the Hugging Face format: {error}", path.display())))
+        }
         Err(_) => Err(Fault::format(format!("{}: the tokenizer contradicts itself", path.display()))),
     }
 }
@@ -125,8 +136,10 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Tokenizer, Fault> {
 /// of the file's: the blank at the start of a text is not doubled, and none is put after special tokens.
 fn as_llama_class(folder: &Path, config: Option<&Json>, text: String) -> Result<String, Fault> {
     let model = read_object(&folder.join("config.json"))?;
-    let named = |file: Option<&Json>, key: &str| file.and_then(|f| f.get(key)).and_then(Json::as_str).map(str::to_string);
-    let class = named(config, "tokenizer_class").or_else(|| named(model.as_ref(), "tokenizer_class")).unwrap_or_default();
+    let named =
+        |file: Option<&Json>, key: &str| file.and_then(|f| f.get(key)).and_then(Json::as_str).map(str::to_string);
+    let class =
+        named(config, "tokenizer_class").or_else(|| named(model.as_ref(), "tokenizer_class")).unwrap_or_default();
     let is_llama = class.strip_suffix("Fast").unwrap_or(&class) == "LlamaTokenizer";
     if !is_llama || named(model.as_ref(), "model_type").as_deref() != Some("llama") {
         return Ok(text);
@@ -161,10 +174,15 @@ fn as_llama_class(folder: &Path, config: Option<&Json>, text: String) -> Result<
 fn from_vocabulary(folder: &Path, config: Option<&Json>, specials: &mut SpecialTokens) -> Result<Tokenizer, Fault> {
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let (Some(vocab), Some(merges)) = (read_text(&vocab_path)?, read_text(&merges_path)?) else {
-        return Err(Fault::format(format!("{}: no tokenizer: expected tokenizer.json, or vocab.json with merges.txt", folder.display())));
+        return Err(Fault::format(format!(
+            "{}: no tokenizer: expected tokenizer.json, or vocab.json with merges.txt",
+            folder.display()
+        )));
     };
-    let vocab: Value = serde_json::from_str(&vocab).map_err(|error| Fault::format(format!("{}: {error}", vocab_path.display())))?;
-    let merges: Vec<&str> = merges.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
+    let vocab: Value =
+        serde_json::from_str(&vocab).map_err(|error| Fault::format(format!("{}: {error}", vocab_path.display())))?;
+    let merges: Vec<&str> =
+        merges.lines().filter(|line| !line.starts_with("#version") && !line.trim().is_empty()).collect();
     let prefix_space = config.and_then(|c| c.get("add_prefix_space")) == Some(&Json::Bool(true));
     if vocab.get("<|endoftext|>").is_some() {
         for name in ["bos_token", "eos_token", "unk_token"] {
@@ -173,7 +191,8 @@ fn from_vocabulary(folder: &Path, config: Option<&Json>, specials: &mut SpecialT
             }
         }
     }
-    let byte_level = json!({"type": "ByteLevel", "add_prefix_space": prefix_space, "trim_offsets": true, "use_regex": true});
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": prefix_space, "trim_offsets": true, "use_regex": true});
     let assembled = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
         "pre_tokenizer": byte_level, "post_processor": null, "decoder": byte_level,
@@ -187,7 +206,14 @@ fn from_vocabulary(folder: &Path, config: Option<&Json>, specials: &mut SpecialT
 }
 
 fn plain_special(content: &str) -> ConfigToken {
-    ConfigToken { content: content.into(), special: true, normalized: false, lstrip: false, rstrip: false, single_word: false }
+    ConfigToken {
+        content: content.into(),
+        special: true,
+        normalized: false,
+        lstrip: false,
+        rstrip: false,
+        single_word: false,
+    }
 }
 
 fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[ConfigToken]) -> Result<(), String> {
@@ -209,7 +235,12 @@ fn add_tokens(tokenizer: &mut Tokenizer, tokens: &[ConfigToken]) -> Result<(), S
 
 /// What `add_bos_token` and `add_eos_token` of the configuration put around a text. As in transformers 5 they count
 /// only where there is no tokenizer.json: its own post-processor stands.
-fn set_post_processor(tokenizer: &mut Tokenizer, specials: &SpecialTokens, bos: Option<u32>, eos: Option<u32>) -> Result<(), Fault> {
+fn set_post_processor(
+    tokenizer: &mut Tokenizer,
+    specials: &SpecialTokens,
+    bos: Option<u32>,
+    eos: Option<u32>,
+) -> Result<(), Fault> {
     if specials.add_bos.is_none() && specials.add_eos.is_none() {
         return Ok(());
     }
@@ -218,7 +249,9 @@ fn set_post_processor(tokenizer: &mut Tokenizer, specials: &SpecialTokens, bos: 
         _ => None,
     };
     let (before, after) = (around(specials.add_bos, "bos_token", bos), around(specials.add_eos, "eos_token", eos));
-    let part = |token: &Option<(String, u32)>| token.as_ref().map(|(text, _)| json!({"SpecialToken": {"id": text, "type_id": 0}}));
+    let part = |token: &Option<(String, u32)>| {
+        token.as_ref().map(|(text, _)| json!({"SpecialToken": {"id": text, "type_id": 0}}))
+    };
     let sequence = json!({"Sequence": {"id": "A", "type_id": 0}});
     let single: Vec<Value> = part(&before).into_iter().chain([sequence.clone()]).chain(part(&after)).collect();
     let named: serde_json::Map<String, Value> = [before, after]
@@ -230,8 +263,8 @@ fn set_post_processor(tokenizer: &mut Tokenizer, specials: &SpecialTokens, bos: 
         "type": "TemplateProcessing", "single": single, "special_tokens": named,
         "pair": [sequence, {"Sequence": {"id": "B", "type_id": 1}}],
     });
-    let processor: PostProcessorWrapper =
-        serde_json::from_value(template).map_err(|error| Fault::format(format!("add_bos_token or add_eos_token cannot be honoured: {error}")))?;
+    let processor: PostProcessorWrapper = serde_json::from_value(template)
+        .map_err(|error| Fault::format(format!("add_bos_token or add_eos_token cannot be honoured: {error}")))?;
     tokenizer.with_post_processor(Some(processor));
     Ok(())
 }
