@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Times what loading does to bfloat16 weights (largest magnitude, quantizing to E4M3, statistics) on the cpu backend,
+/// each figure taken in turn with a copy that moves the same bytes: two read and one written for each element.
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "bench/bench_support.h"
+#include "octet/backend/cpu/ceilings.h"
+#include "octet/backend/factory.h"
+
+namespace octet::bench {
+namespace {
+
+constexpr int64_t kCols = 4096;
+constexpr int64_t kRowsAtOnce = 64;  // a panel of kLanes64
+
+struct Options {
+  int threads = 0;
+  std::string isa;
+  int pairs = 11;
+  int64_t rows = 16384;
+};
+
+struct Case {
+  std::string what;
+  ScaleKind scales;
+  MatrixLayout layout;
+};
+
+class QuantizeBench {
+ public:
+  explicit QuantizeBench(const Options& options)
+      : options_(options), backend_(make_backend(backend_options(options), ledger_)),
+        ceilings_(isa(), backend_->threads()), source_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2),
+        copy_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2) {
+    std::vector<float> bell(static_cast<size_t>(kCols * kRowsAtOnce));
+    auto* x = reinterpret_cast<bfloat16*>(source_.data());
+    for (int64_t begin = 0; begin < options.rows; begin += kRowsAtOnce) {
+      if (begin < 8 * kRowsAtOnce) fill_bell(bell, static_cast<uint64_t>(begin));
+      for (size_t i = 0; i < bell.size(); ++i) x[begin * kCols + static_cast<int64_t>(i)] = to_bfloat16(0.02F * bell[i]);
+    }
+  }
+
+  void run(const Case& what) {
+    const QuantMatrix w(backend_->allocator(), ledger_, "bench", spec_of(what, options_.rows));
+    check_against_reference(what);
+    std::vector<double> ratios;
+    std::vector<double> rates;
+    (void)seconds_of([&] { quantize(w.view()); });
+    for (int pair = 0; pair < options_.pairs; ++pair) {
+      const double copying = ceilings_.copy_seconds(source_.data(), copy_.data(), options_.rows * kCols / 2 * 3);
+      const double quantizing = seconds_of([&] { quantize(w.view()); });
+      ratios.push_back(copying / quantizing);
+      rates.push_back(static_cast<double>(options_.rows * kCols) / quantizing / 1e9);
+    }
+    std::printf("%-34s %6.2f Gelem/s  %6.2f GB/s in  %5.2f of the copy\n", what.what.c_str(), median(rates),
+                2 * median(rates), median(ratios));
+  }
+  void print_machine() const { std::printf("%s, %s\n", cpu_name().c_str(), backend_->describe().c_str()); }
+
+ private:
+  static BackendOptions backend_options(const Options& options) {
+    BackendOptions result = {.device = "cpu", .threads = options.threads, .isa = std::nullopt};
+    if (!options.isa.empty()) result.isa = parse_cpu_isa(options.isa);
+    return result;
+  }
+  [[nodiscard]] CpuIsa isa() const { return options_.isa.empty() ? supported_isas().back() : parse_cpu_isa(options_.isa); }
+  static MatrixSpec spec_of(const Case& what, int64_t rows) {
+    MatrixSpec spec = {.dtype = DType::kF8E4M3, .rows = rows, .cols = kCols, .layout = what.layout,
+                       .scale_kind = what.scales, .parts = {}};
+    if (what.scales == ScaleKind::kGrid) append_scale_part(spec.parts, rows, kCols, kRowsAtOnce, 128);
+    return spec;
+  }
+  [[nodiscard]] ConstTensorView rows_of_source(int64_t begin) const {
+    return {source_.data() + begin * kCols * 2, DType::kBF16, Shape{kRowsAtOnce, kCols}};
+  }
+  /// Scales and codes of 64 rows, as a loader makes them.
+  static void quantize_rows(Backend& backend, ConstTensorView x, const QuantMatrixView& w, int64_t begin) {
+    float amax[kRowsAtOnce * (kCols / 128)];
+    if (w.scale_kind == ScaleKind::kRow) {
+      backend.abs_max(x, kCols, kCols, view_of(amax, Shape{kRowsAtOnce, 1}));
+      for (int64_t r = 0; r < kRowsAtOnce; ++r) w.scales[begin + r] = amax[r] / 448.0F;
+    } else if (w.scale_kind == ScaleKind::kGrid) {
+      constexpr int64_t kBlocks = kCols / 128;
+      backend.abs_max(x, 128, 128, view_of(amax, Shape{kRowsAtOnce, kBlocks}));
+      for (int64_t b = 0; b < kBlocks; ++b) {
+        float most = 0;
+        for (int64_t r = 0; r < kRowsAtOnce; ++r) most = std::fmax(most, amax[r * kBlocks + b]);
+        w.scales[w.parts[0].index(begin, b * 128)] = most / 448.0F;
+      }
+    }
+    QuantizeStats stats;
+    backend.quantize(x, w, {.row = begin, .col = 0}, {}, stats);
+    check(stats.elements == kRowsAtOnce * kCols, "an element was not counted");
+  }
+  void quantize(const QuantMatrixView& w) {
+    backend_->threads().parallel_for(options_.rows / kRowsAtOnce, [&](int64_t tile, int) {
+      quantize_rows(*backend_, rows_of_source(tile * kRowsAtOnce), w, tile * kRowsAtOnce);
+    });
+  }
+  void check_against_reference(const Case& what) {
+    const auto reference = make_backend({.device = "reference", .threads = 1, .isa = std::nullopt}, ledger_);
+    const QuantMatrix expected(reference->allocator(), ledger_, "bench", spec_of(what, kRowsAtOnce));
+    const QuantMatrix actual(backend_->allocator(), ledger_, "bench", spec_of(what, kRowsAtOnce));
+    quantize_rows(*reference, rows_of_source(0), expected.view(), 0);
+    quantize_rows(*backend_, rows_of_source(0), actual.view(), 0);
+    check(std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kRowsAtOnce * kCols)) == 0,
+          "the codes differ from the reference");
+  }
+
+  Options options_;
+  MemoryLedger ledger_;
+  std::unique_ptr<Backend> backend_;
+  Ceilings ceilings_;
+  Buffer source_;
+  Buffer copy_;
+};
+
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app("Speed of quantizing bfloat16 to E4M3, statistics included");
+  app.add_option("--threads", options.threads, "threads (all cores)");
+  app.add_option("--isa", options.isa, "instruction set (the best)");
+  app.add_option("--pairs", options.pairs, "pairs of timings (11)")->check(CLI::PositiveNumber);
+  app.add_option("--rows", options.rows, "rows of 4096 elements, a multiple of 64 (16384)")->check(CLI::PositiveNumber);
+  CLI11_PARSE(app, argc, argv);
+  QuantizeBench bench(options);
+  bench.print_machine();
+  bench.run({"one scale per row, packed", ScaleKind::kRow, MatrixLayout::kLanes64});
+  bench.run({"one scale per row, row-major", ScaleKind::kRow, MatrixLayout::kRowMajor});
+  bench.run({"one scale per 64 x 128, packed", ScaleKind::kGrid, MatrixLayout::kLanes64});
+  bench.run({"raw cast, packed", ScaleKind::kNone, MatrixLayout::kLanes64});
+  return 0;
+}
+
+}  // namespace
+}  // namespace octet::bench
+
+int main(int argc, char** argv) {
+  try {
+    return octet::bench::run(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
