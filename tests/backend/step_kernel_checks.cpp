@@ -50,6 +50,8 @@ struct Cache {
     const std::vector<float> x = random_floats(random, head_dim);
     float scale = 1.0F;
     if (is_fp8(dtype)) scale = scales[side][static_cast<size_t>(vector)] = 0.25F + 0.001F * static_cast<float>(position);
+    // One scale beyond what the quick way of widening a code can take.
+    if (is_fp8(dtype) && side == 1 && position == 7) scale = scales[side][static_cast<size_t>(vector)] = 130.0F;
     visit_float(dtype, [&]<class T>() {
       for (int64_t d = 0; d < head_dim; ++d) {
         const T stored = from_float<T>(x[static_cast<size_t>(d)]);
@@ -173,7 +175,8 @@ void expect_accurate_attention(const AttentionKernels& kernels) {
       for (int64_t m = 0; m < 7; ++m) {
         const auto expected = exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), seen[m].first, seen[m].second);
         for (int64_t d = 0; d < head_dim; ++d) {
-          EXPECT_NEAR(static_cast<double>(tile.y[m][d]), expected[static_cast<size_t>(d)], 2e-5)
+          const double exact = expected[static_cast<size_t>(d)];
+          EXPECT_NEAR(static_cast<double>(tile.y[m][d]), exact, 2e-5 * (1.0 + std::fabs(exact)))
               << to_string(dtype) << ", head of " << head_dim << ", query " << m << ", column " << d;
         }
       }

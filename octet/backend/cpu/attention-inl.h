@@ -35,26 +35,58 @@ inline void prefetch_bytes(const std::byte* from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
 }
 
-/// Widens vectors of the cache to rows of float32, padded with zeros; `other` is asked for meanwhile.
+/// scale * codes, for the codes that kv_store writes: finite ones. The bits of a code moved to those of a float32 make its
+/// value times a power of two, which the scale takes back; a scale too large for that goes the long way.
+template <class T>
+inline F32 widen_scaled(const T* from, float scale) {
+  return widen(from) * scale;
+}
+template <int kExponentBits>
+inline F32 widen_code_bits(const void* from, float scale) {
+  constexpr int32_t kKept = static_cast<int32_t>(0x80000000U | (0x7fU << (16 + kExponentBits)));
+  const I32 spread = (I32)widen_bits(widen_bits(load<U8>(from))) << 24;
+  return as_float((spread >> (8 - kExponentBits)) & kKept) * scale;
+}
+inline constexpr float kLargestShiftedScale = 128.0F;
+inline F32 widen_shifted(const float8_e4m3* from, float scale) { return widen_code_bits<4>(from, scale * 0x1p120F); }
+inline F32 widen_shifted(const float8_e5m2* from, float scale) { return widen_code_bits<5>(from, scale * 0x1p112F); }
+
+/// One vector of the cache to a row of float32, padded with zeros.
+template <class T>
+inline void widen_vector(const T* from, int64_t head_dim, float scale, float* into) {
+  int64_t d = 0;
+  if constexpr (sizeof(T) == 1) {
+    if (scale < kLargestShiftedScale) {
+      for (; d + kLanes <= head_dim; d += kLanes) save(into + d, widen_shifted(from + d, scale));
+    }
+    for (; d + kLanes <= head_dim; d += kLanes) save(into + d, widen_scaled(from + d, scale));
+  } else {
+    for (; d + kLanes <= head_dim; d += kLanes) save(into + d, widen(from + d));
+  }
+  if (d < head_dim) save(into + d, widen_part(from + d, head_dim - d) * scale);
+  for (d = d < head_dim ? d + kLanes : d; d < padded(head_dim); d += kLanes) save(into + d, F32{});
+}
+
+/// Widens the vectors of a chunk, block by block of the cache; those needed next are asked for meanwhile: the chunk's
+/// values, or the keys that follow it.
 template <class T>
 inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, bool is_keys, float* rows) {
   const std::byte* data = is_keys ? tile.keys : tile.values;
   const std::byte* other = is_keys ? tile.values : tile.keys;
+  const int64_t ahead_by = is_keys || tile.end[tile.count - 1] < (chunk + 2) * kChunkKeys ? 0 : kChunkKeys;
   const float* scales = is_keys ? tile.key_scales : tile.value_scales;
   const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
-  for (int64_t j = span.begin; j < span.end; ++j) {
-    const int64_t vector = vector_of(tile, chunk * kChunkKeys + j);
-    const auto* from = reinterpret_cast<const T*>(data + vector * bytes);
-    prefetch_bytes(other + vector * bytes, bytes);
-    float* into = rows + j * padded(tile.head_dim);
-    const float scale = sizeof(T) == 1 ? scales[vector] : 1.0F;
-    int64_t d = 0;
-    for (; d + kLanes <= tile.head_dim; d += kLanes) {
-      const F32 value = widen(from + d);
-      save(into + d, sizeof(T) == 1 ? value * scale : value);
+  for (int64_t j = span.begin; j < span.end;) {
+    const int64_t position = chunk * kChunkKeys + j;
+    int64_t vector = vector_of(tile, position);
+    const int64_t left = tile.block_size - position % tile.block_size;  // in this block
+    const int64_t end = j + left < span.end ? j + left : span.end;
+    const std::byte* ahead = other + vector_of(tile, position + ahead_by) * bytes;
+    for (; j < end; ++j, ++vector, ahead += bytes) {
+      prefetch_bytes(ahead, bytes);
+      widen_vector(reinterpret_cast<const T*>(data + vector * bytes), tile.head_dim, sizeof(T) == 1 ? scales[vector] : 1.0F,
+                   rows + j * padded(tile.head_dim));
     }
-    if (d < tile.head_dim) save(into + d, widen_part(from + d, tile.head_dim - d) * scale);
-    for (d = d < tile.head_dim ? d + kLanes : d; d < padded(tile.head_dim); d += kLanes) save(into + d, F32{});
   }
 }
 
@@ -94,6 +126,11 @@ inline void score_chunk(const AttentionTile& tile, const AttentionScratch& scrat
   for (; m < tile.count; ++m) score_queries<1>(tile, scratch, m, span);
 }
 
+inline float sum_of_lanes(F32 v) {
+  const F32 only[kLanes] = {v};
+  return sum_each(only)[0];
+}
+
 inline F32 lane_numbers() {
   F32 result{};
   for (int i = 0; i < kLanes; ++i) result[i] = static_cast<float>(i);
@@ -120,8 +157,7 @@ inline void soften(const AttentionTile& tile, float* scores, Span span, const At
     save(scores + j, weight);
     total += weight;
   }
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += total[i];
+  const float sum = sum_of_lanes(total);
   const float shrink = before < now ? exp(splat(before - now))[0] : 1.0F;
   state.sum[m] = state.sum[m] * shrink + sum;
   state.largest[m] = now;
