@@ -15,7 +15,7 @@ struct SamplingParams {
   uint64_t seed = 0;         ///< of the sequence's own generator
   int64_t max_tokens = 16;   ///< new tokens at most
   bool ignore_eos = false;
-  std::vector<int32_t> stop_token_ids;  ///< beyond the model's own eos ids
+  std::vector<int32_t> stop_token_ids = {};  ///< beyond the model's own eos ids
 
   /// Throws ArgumentError listing every field out of its range.
   void validate() const;

@@ -49,10 +49,9 @@ Windows cut(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t si
   Windows windows;
   const size_t fresh = static_cast<size_t>(size) - (bos ? 1 : 0);
   for (size_t first = 0; first < ids.size(); first += fresh) {
-    std::vector<int32_t> window;
-    if (bos) window.push_back(*bos);
     const auto part = ids.subspan(first, std::min(fresh, ids.size() - first));
-    window.insert(window.end(), part.begin(), part.end());
+    std::vector<int32_t> window(part.size() + (bos ? 1 : 0), bos.value_or(0));
+    std::copy(part.begin(), part.end(), window.end() - static_cast<int64_t>(part.size()));
     if (window.size() >= 2) windows.push_back(std::move(window));
   }
   return windows;

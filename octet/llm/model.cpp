@@ -43,11 +43,12 @@ std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
   return std::make_unique<Decoder>(context, decoder_spec_);
 }
 
-std::unique_ptr<WeightSource> Model::open_source() const {
+std::unique_ptr<WeightSource> Model::open_source() {
   if (options_.load_format == LoadFormat::kDummy) {
     return std::make_unique<DummyWeights>(decoder_->parameters(), decoder_spec_.dtype);
   }
-  return std::make_unique<CheckpointSource>(Checkpoint(folder_));
+  checkpoint_ = std::make_unique<Checkpoint>(folder_);
+  return std::make_unique<CheckpointSource>(*checkpoint_);
 }
 
 LoadOptions Model::load_options() const {

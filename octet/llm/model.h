@@ -10,6 +10,7 @@
 
 #include "octet/backend/factory.h"
 #include "octet/base/progress.h"
+#include "octet/checkpoint/checkpoint.h"
 #include "octet/core/memory_ledger.h"
 #include "octet/llm/generation_config.h"
 #include "octet/loading/load_report.h"
@@ -72,7 +73,7 @@ class Model {
 
  private:
   [[nodiscard]] LoadOptions load_options() const;
-  [[nodiscard]] std::unique_ptr<WeightSource> open_source() const;
+  [[nodiscard]] std::unique_ptr<WeightSource> open_source();
   void check_memory() const;
 
   std::filesystem::path folder_;
@@ -83,7 +84,8 @@ class Model {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<QuantSpec> quant_spec_;
   std::unique_ptr<Decoder> decoder_;
-  std::unique_ptr<WeightSource> source_;
+  std::unique_ptr<Checkpoint> checkpoint_;  // none for dummy weights
+  std::unique_ptr<WeightSource> source_;    // reads checkpoint_
   MemoryPlan plan_;
   LoadReport report_;
 };

@@ -14,10 +14,12 @@ class CheckpointSource final : public WeightSource {
  public:
   /// `checkpoint` must outlive the source.
   explicit CheckpointSource(const Checkpoint& checkpoint);
+  explicit CheckpointSource(Checkpoint&& checkpoint) = delete;  // it would not outlive anything
 
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return tensors_; }
-  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const override;
+  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                 std::span<std::byte> into) const override;
   void drop_cache(const SourceTensor& tensor) const override;
 
  private:
