@@ -32,7 +32,8 @@ class Binder {
     for (const Parameter& parameter : parameters) add(parameter);
     for (size_t i = 0; i < result_.destinations.size(); ++i) {
       resolve_destination(result_.destinations[i], result_.pieces,
-                          {.compute_dtype = options_.compute_dtype, .weight_layout = target_.weight_layout}, faults_);
+                          {.compute_dtype = options_.compute_dtype, .weight_layout = target_.weight_layout},
+                          faults_);
     }
     faults_.throw_if_any<FormatError>(source_.describe());
     list_the_rest();
@@ -68,7 +69,8 @@ class Binder {
   }
 
   size_t destination_of(const Parameter& parameter) {
-    const void* key = std::visit([](auto* target) { return static_cast<const void*>(target); }, parameter.destination);
+    const void* key =
+        std::visit([](auto* target) { return static_cast<const void*>(target); }, parameter.destination);
     const auto [it, added] = destinations_.emplace(key, result_.destinations.size());
     if (added) {
       Destination destination;
@@ -83,7 +85,8 @@ class Binder {
       result_.absent.push_back(parameter.name);
       return;
     }
-    std::string fault = "missing tensor " + quote(parameter.name) + ", expected with shape " + parameter.shape.to_string();
+    std::string fault =
+        "missing tensor " + quote(parameter.name) + ", expected with shape " + parameter.shape.to_string();
     if (!parameter.twin.empty()) fault += " (nor is there " + quote(parameter.twin) + ")";
     faults_.add(std::move(fault));
     result_.destinations[destination_of(parameter)].incomplete = true;
@@ -92,7 +95,8 @@ class Binder {
   void fit_shape(Piece& piece) {
     const Parameter& parameter = *piece.parameter;
     const bool vector = result_.destinations[piece.destination].is_vector();
-    check(parameter.shape.rank() == (vector ? 1 : 2), "a parameter is a vector or a matrix: " + parameter.name);
+    check(parameter.shape.rank() == (vector ? 1 : 2),
+          "a parameter is a vector or a matrix: " + parameter.name);
     piece.offset = parameter.offset;
     piece.rows = vector ? 1 : parameter.shape[0];
     piece.cols = vector ? parameter.shape[0] : parameter.shape[1];
@@ -110,7 +114,8 @@ class Binder {
     if (!same_shape(twin.shape, piece.parameter->shape)) {
       reason = "shape " + to_string(twin.shape) + " instead of " + piece.parameter->shape.to_string();
     } else if (!is_real(twin.dtype) || !is_real(piece.source->dtype)) {
-      reason = "dtype " + std::string(to_string(twin.dtype)) + " beside " + std::string(to_string(piece.source->dtype));
+      reason = "dtype " + std::string(to_string(twin.dtype)) + " beside " +
+               std::string(to_string(piece.source->dtype));
     }
     if (reason.empty()) return;
     for (const char* suffix : {"_scale", "_scale_inv"}) {
@@ -160,15 +165,17 @@ class Binder {
     piece.scales = plain != nullptr ? plain : inverse;
     if (piece.scales == nullptr) return;
     used_.insert(piece.scales);
-    if (const auto fault = fit_scales(piece, options_.scale_block)) faults_.add(place(*piece.scales) + ": " + *fault);
+    if (const auto fault = fit_scales(piece, options_.scale_block))
+      faults_.add(place(*piece.scales) + ": " + *fault);
   }
 
   void list_the_rest() {
     std::vector<NamePattern> patterns(options_.skip.begin(), options_.skip.end());
     for (const SourceTensor& tensor : source_.tensors()) {
       if (used_.contains(&tensor)) continue;
-      const bool skipped = std::any_of(patterns.begin(), patterns.end(),
-                                       [&](const NamePattern& pattern) { return pattern.matches(tensor.name); });
+      const bool skipped = std::any_of(patterns.begin(), patterns.end(), [&](const NamePattern& pattern) {
+        return pattern.matches(tensor.name);
+      });
       (skipped ? result_.skipped : result_.unused).push_back(&tensor);
     }
   }
@@ -209,14 +216,16 @@ std::string to_string(std::span<const int64_t> shape) {
   return text + "]";
 }
 
-std::string place(const SourceTensor& tensor) { return tensor.file + ": tensor " + quote(tensor.name); }
+std::string place(const SourceTensor& tensor) {
+  return tensor.file + ": tensor " + quote(tensor.name);
+}
 
 const std::string& Destination::name() const {
   return std::visit([](auto* stored) -> const std::string& { return stored->name; }, target);
 }
 
-Bindings bind_parameters(std::span<const Parameter> parameters, const WeightSource& source, const LoadOptions& options,
-                         const LoadTarget& target) {
+Bindings bind_parameters(std::span<const Parameter> parameters, const WeightSource& source,
+                         const LoadOptions& options, const LoadTarget& target) {
   check(is_real(options.compute_dtype), "the compute dtype is F32, F16 or BF16");
   return Binder(source, options, target).bind(parameters);
 }

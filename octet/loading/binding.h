@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Which tensor of the checkpoint fills which rows of which destination, and how: decided from parameters and headers
-/// alone, before memory is taken or a weight is read. The memory plan and the loader both work from it.
+/// Which tensor of the checkpoint fills which rows of which destination, and how: decided from parameters and
+/// headers alone, before memory is taken or a weight is read. The memory plan and the loader both work from
+/// it.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +32,9 @@ struct Piece {
   const SourceTensor* twin = nullptr;    ///< a second copy, compared only
   const SourceTensor* scales = nullptr;  ///< of an adopted tensor
   FileScales file_scales = FileScales::kNone;
-  BlockSize block;                       ///< of a grid, given or adopted
+  BlockSize block;  ///< of a grid, given or adopted
   PieceKind kind = PieceKind::kStore;
-  StorageRule rule;                      ///< for kQuantize
+  StorageRule rule;  ///< for kQuantize
   size_t destination = 0;
   int64_t offset = 0;  ///< first row of the matrix, or first element of the vector
   int64_t rows = 0;    ///< a vector is one row
@@ -46,7 +47,7 @@ struct Destination {
   MatrixSpec spec;
   std::vector<size_t> pieces;  ///< by ascending offset; none: an optional parameter that is absent
 
-  bool incomplete = false;     ///< a required piece is missing, which is reported on its own
+  bool incomplete = false;  ///< a required piece is missing, which is reported on its own
 
   [[nodiscard]] bool is_vector() const { return std::holds_alternative<StoredVector*>(target); }
   [[nodiscard]] const std::string& name() const;
@@ -60,9 +61,9 @@ struct Bindings {
   std::vector<std::string> absent;           ///< optional parameters that the source lacks
 };
 
-/// Throws FormatError (file) or ConfigError (options) with every fault together: missing tensors, wrong shapes and
-/// dtypes, rows that would be written twice or not at all, members of a merged matrix that are stored differently.
-/// `parameters` and `source` must outlive the result.
+/// Throws FormatError (file) or ConfigError (options) with every fault together: missing tensors, wrong
+/// shapes and dtypes, rows that would be written twice or not at all, members of a merged matrix that are
+/// stored differently. `parameters` and `source` must outlive the result.
 [[nodiscard]] Bindings bind_parameters(std::span<const Parameter> parameters, const WeightSource& source,
                                        const LoadOptions& options, const LoadTarget& target);
 

@@ -14,7 +14,9 @@ CheckpointSource::CheckpointSource(const Checkpoint& checkpoint) : checkpoint_(c
   }
 }
 
-std::string CheckpointSource::describe() const { return checkpoint_.folder().string(); }
+std::string CheckpointSource::describe() const {
+  return checkpoint_.folder().string();
+}
 
 void CheckpointSource::read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                                  std::span<std::byte> into) const {

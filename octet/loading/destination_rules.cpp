@@ -16,10 +16,13 @@ Scales scales_of(const Piece& piece) {
     return piece.rule.granularity == Granularity::kBlock ? Scales::kGrid : Scales::kRow;
   }
   switch (piece.file_scales) {
-    case FileScales::kNone: return Scales::kNone;
+    case FileScales::kNone:
+      return Scales::kNone;
     case FileScales::kScalar:
-    case FileScales::kRows: return Scales::kRow;
-    case FileScales::kGrid: return Scales::kGrid;
+    case FileScales::kRows:
+      return Scales::kRow;
+    case FileScales::kGrid:
+      return Scales::kGrid;
   }
   return Scales::kNone;
 }
@@ -27,20 +30,27 @@ Scales scales_of(const Piece& piece) {
 DType stored_dtype(const Piece& piece, DType compute_dtype) {
   const DType found = piece.source->dtype;
   switch (piece.kind) {
-    case PieceKind::kQuantize: return piece.rule.format;
-    case PieceKind::kAdopt: return found;
-    case PieceKind::kStore: return widens_exactly(found, compute_dtype) ? found : compute_dtype;
+    case PieceKind::kQuantize:
+      return piece.rule.format;
+    case PieceKind::kAdopt:
+      return found;
+    case PieceKind::kStore:
+      return widens_exactly(found, compute_dtype) ? found : compute_dtype;
   }
   return found;
 }
 
 std::string describe(const Piece& piece, DType compute_dtype) {
-  std::string text = quote(piece.source->name) + " (" + std::string(to_string(stored_dtype(piece, compute_dtype)));
+  std::string text =
+      quote(piece.source->name) + " (" + std::string(to_string(stored_dtype(piece, compute_dtype)));
   if (!is_fp8(stored_dtype(piece, compute_dtype))) return text + ")";
   switch (scales_of(piece)) {
-    case Scales::kNone: return text + " without scales)";
-    case Scales::kRow: return text + " with a scale per row)";
-    case Scales::kGrid: return text + " with a scale per block)";
+    case Scales::kNone:
+      return text + " without scales)";
+    case Scales::kRow:
+      return text + " with a scale per row)";
+    case Scales::kGrid:
+      return text + " with a scale per block)";
   }
   return text;
 }
@@ -82,7 +92,8 @@ class Members {
 
   [[nodiscard]] std::string describe() const {
     std::string text;
-    for (const Piece* piece : members_) text += (text.empty() ? "" : ", ") + octet::describe(*piece, compute_dtype_);
+    for (const Piece* piece : members_)
+      text += (text.empty() ? "" : ", ") + octet::describe(*piece, compute_dtype_);
     return text;
   }
 
@@ -100,14 +111,16 @@ void check_coverage(const Destination& destination, const std::vector<Piece>& pi
   const bool vector = destination.is_vector();
   const std::string unit = vector ? "elements" : "rows";
   const int64_t size = vector ? destination.spec.cols : destination.spec.rows;
-  const auto range = [](int64_t begin, int64_t end) { return std::to_string(begin) + " to " + std::to_string(end - 1); };
+  const auto range = [](int64_t begin, int64_t end) {
+    return std::to_string(begin) + " to " + std::to_string(end - 1);
+  };
   int64_t filled = 0;
   for (const size_t index : destination.pieces) {
     const Piece& piece = pieces[index];
     const int64_t end = piece.offset + length_of(destination, piece);
     if (!vector && piece.cols != destination.spec.cols) {
-      faults.add(quote(destination.name()) + ": " + quote(piece.source->name) + " has " + std::to_string(piece.cols) +
-                 " columns, expected " + std::to_string(destination.spec.cols));
+      faults.add(quote(destination.name()) + ": " + quote(piece.source->name) + " has " +
+                 std::to_string(piece.cols) + " columns, expected " + std::to_string(destination.spec.cols));
     }
     if (piece.offset < filled) {
       faults.add(quote(destination.name()) + ": " + quote(piece.source->name) + " would write " + unit + " " +
@@ -118,8 +131,8 @@ void check_coverage(const Destination& destination, const std::vector<Piece>& pi
     filled = std::max(filled, end);
   }
   if (filled > size) {
-    faults.add(quote(destination.name()) + ": has " + std::to_string(size) + " " + unit + ", its parameters write " +
-               std::to_string(filled));
+    faults.add(quote(destination.name()) + ": has " + std::to_string(size) + " " + unit +
+               ", its parameters write " + std::to_string(filled));
   } else if (filled < size && !destination.incomplete) {
     faults.add(quote(destination.name()) + ": nothing fills " + unit + " " + range(filled, size));
   }
@@ -134,8 +147,8 @@ void resolve_matrix(Destination& destination, const std::vector<Piece>& pieces, 
   const auto dtype = members.dtype();
   const auto kind = members.scale_kind();
   if (!dtype || !kind) {
-    faults.add("the members of " + quote(destination.name()) + " are merged into one matrix and must be stored alike: " +
-               members.describe());
+    faults.add("the members of " + quote(destination.name()) +
+               " are merged into one matrix and must be stored alike: " + members.describe());
     return;
   }
   spec.dtype = *dtype;
@@ -202,7 +215,8 @@ std::optional<std::string> fit_scales(Piece& piece, const std::optional<BlockSiz
     return "expected scales in F32, F16, BF16 or F8_E8M0, found " + std::string(to_string(scales.dtype));
   }
   const std::vector<int64_t> sizes = squeezed(scales.shape);
-  if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end()) return "expected scales, found " + to_string(scales.shape);
+  if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end())
+    return "expected scales, found " + to_string(scales.shape);
   if (sizes.empty()) {
     piece.file_scales = FileScales::kScalar;
     return std::nullopt;
@@ -214,10 +228,13 @@ std::optional<std::string> fit_scales(Piece& piece, const std::optional<BlockSiz
   // A grid of one row or column lost its size of 1 above: ask the first dimension which it was.
   const int64_t grid_rows = scales.rows();
   const int64_t grid_cols = scales.elements() / grid_rows;
-  const auto block = given && is_grid_of(piece, *given, grid_rows, grid_cols) ? given : find_block(piece, grid_rows, grid_cols);
+  const auto block = given && is_grid_of(piece, *given, grid_rows, grid_cols)
+                         ? given
+                         : find_block(piece, grid_rows, grid_cols);
   if (sizes.size() > 2 || !block) {
-    return "found scales of shape " + to_string(scales.shape) + " for a weight of [" + std::to_string(piece.rows) + ", " +
-           std::to_string(piece.cols) + "], expected one, one per row or one per block" +
+    return "found scales of shape " + to_string(scales.shape) + " for a weight of [" +
+           std::to_string(piece.rows) + ", " + std::to_string(piece.cols) +
+           "], expected one, one per row or one per block" +
            (given ? " of " + std::to_string(given->rows) + " x " + std::to_string(given->cols) : "");
   }
   piece.file_scales = FileScales::kGrid;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What a destination becomes from the pieces that fill it: dtype, scales, and the proof that every row is filled once.
+/// What a destination becomes from the pieces that fill it: dtype, scales, and the proof that every row is
+/// filled once.
 #pragma once
 
 #include <optional>
@@ -18,9 +19,10 @@ struct DestinationRules {
 
 /// Sorts the pieces of `destination` by offset and sets its spec; adds what is wrong to `faults`.
 ///
-/// Pieces that are not FP8 take the dtype of the file where it widens exactly to the compute dtype, else the compute
-/// dtype; where the members of a merged matrix disagree they all take the compute dtype. Members in FP8 must share the
-/// format; members without scales beside members with a scale per row get the scale 1; grids stand only beside grids.
+/// Pieces that are not FP8 take the dtype of the file where it widens exactly to the compute dtype, else the
+/// compute dtype; where the members of a merged matrix disagree they all take the compute dtype. Members in
+/// FP8 must share the format; members without scales beside members with a scale per row get the scale 1;
+/// grids stand only beside grids.
 void resolve_destination(Destination& destination, std::vector<Piece>& pieces, const DestinationRules& rules,
                          Faults& faults);
 

@@ -38,7 +38,8 @@ double normal_quantile(double probability) {
 }
 
 bool is_norm_weight(const SourceTensor& tensor) {
-  return tensor.shape.size() == 1 && tensor.name.find("norm") != std::string::npos && tensor.name.ends_with("weight");
+  return tensor.shape.size() == 1 && tensor.name.find("norm") != std::string::npos &&
+         tensor.name.ends_with("weight");
 }
 
 }  // namespace
@@ -48,7 +49,8 @@ DummyWeights::DummyWeights(std::span<const Parameter> parameters, DType dtype) {
   std::set<std::string_view> seen;
   for (const Parameter& parameter : parameters) {
     if (!parameter.required || !seen.insert(parameter.name).second) continue;
-    SourceTensor tensor{.name = parameter.name, .dtype = dtype, .shape = {}, .file = "random", .index = tensors_.size()};
+    SourceTensor tensor{
+        .name = parameter.name, .dtype = dtype, .shape = {}, .file = "random", .index = tensors_.size()};
     for (int axis = 0; axis < parameter.shape.rank(); ++axis) tensor.shape.push_back(parameter.shape[axis]);
     tensors_.push_back(std::move(tensor));
   }
@@ -59,7 +61,8 @@ DummyWeights::DummyWeights(std::span<const Parameter> parameters, DType dtype) {
   }
 }
 
-void DummyWeights::read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const {
+void DummyWeights::read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                             std::span<std::byte> into) const {
   const int64_t row_elements = tensor.elements() / tensor.rows();
   check(begin >= 0 && begin <= end && end <= tensor.rows() &&
             static_cast<int64_t>(into.size()) == (end - begin) * row_elements * dtype_size(tensor.dtype),
@@ -73,7 +76,8 @@ void DummyWeights::read_rows(const SourceTensor& tensor, int64_t begin, int64_t 
       if (lane == 0 || i == begin * row_elements) hash = mix(seed + static_cast<uint64_t>(i / kDrawsPerHash));
       const float draw = quantiles_[(hash >> (16 * lane)) % kQuantiles];
       const T value = from_float<T>(mean + draw);
-      std::memcpy(into.data() + (i - begin * row_elements) * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
+      std::memcpy(into.data() + (i - begin * row_elements) * static_cast<int64_t>(sizeof(T)), &value,
+                  sizeof(T));
     }
   });
 }

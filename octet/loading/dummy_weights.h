@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Repeatable random weights from names and shapes alone (`--load-format dummy`), so that the speed and memory of a
-/// model can be tried before it is downloaded.
+/// Repeatable random weights from names and shapes alone (`--load-format dummy`), so that the speed and
+/// memory of a model can be tried before it is downloaded.
 #pragma once
 
 #include <array>
@@ -14,16 +14,18 @@
 
 namespace octet {
 
-/// Matrices and biases are near N(0, 0.02), norm weights near 1 + N(0, 0.02). A value depends on the tensor's name and on
-/// its own place only: not on the order or size of reads, nor on the other tensors.
+/// Matrices and biases are near N(0, 0.02), norm weights near 1 + N(0, 0.02). A value depends on the tensor's
+/// name and on its own place only: not on the order or size of reads, nor on the other tensors.
 class DummyWeights final : public WeightSource {
  public:
-  /// One tensor of `dtype` (F32, F16 or BF16) for each required parameter, in their order. Copies what it needs.
+  /// One tensor of `dtype` (F32, F16 or BF16) for each required parameter, in their order. Copies what it
+  /// needs.
   DummyWeights(std::span<const Parameter> parameters, DType dtype);
 
   [[nodiscard]] std::string describe() const override { return "random weights"; }
   [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return tensors_; }
-  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const override;
+  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                 std::span<std::byte> into) const override;
 
  private:
   static constexpr size_t kQuantiles = 4096;

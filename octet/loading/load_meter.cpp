@@ -18,7 +18,9 @@ LoadMeter::LoadMeter(const MemoryLedger& ledger, LoadProgressCallback callback, 
   progress_.planned_peak_bytes = planned_peak_bytes;
 }
 
-double LoadMeter::seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+double LoadMeter::seconds() const {
+  return std::chrono::duration<double>(Clock::now() - start_).count();
+}
 
 void LoadMeter::tick() {
   if (std::this_thread::get_id() == thread_ && Clock::now() - last_report_ >= kBetweenReports) report();
@@ -33,7 +35,8 @@ void LoadMeter::report() {
   if (!callback_(progress_)) cancelled_.store(true, std::memory_order_relaxed);
 }
 
-// When the list is full every second sample goes and the interval doubles, so that it never grows past its bound.
+// When the list is full every second sample goes and the interval doubles, so that it never grows past its
+// bound.
 void LoadMeter::sample() {
   const double now = seconds();
   if (!timeline_.empty() && now - timeline_.back().seconds < sample_interval_) return;

@@ -19,10 +19,12 @@ struct MemorySample {
   int64_t bytes = 0;
 };
 
-/// `add_read` and `cancelled` may be called from any thread; the callback runs on the thread that made the meter.
+/// `add_read` and `cancelled` may be called from any thread; the callback runs on the thread that made the
+/// meter.
 class LoadMeter {
  public:
-  LoadMeter(const MemoryLedger& ledger, LoadProgressCallback callback, int64_t bytes_total, int64_t planned_peak_bytes);
+  LoadMeter(const MemoryLedger& ledger, LoadProgressCallback callback, int64_t bytes_total,
+            int64_t planned_peak_bytes);
 
   void add_read(int64_t bytes) { read_.fetch_add(bytes, std::memory_order_relaxed); }
   [[nodiscard]] bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }

@@ -20,19 +20,20 @@ struct BlockSize {
 };
 
 struct LoadOptions {
-  /// F32, BF16 or F16: weights that are not quantized keep the dtype of the file where every value of it is one of
-  /// this dtype, and are rounded once to this dtype otherwise.
+  /// F32, BF16 or F16: weights that are not quantized keep the dtype of the file where every value of it is
+  /// one of this dtype, and are rounded once to this dtype otherwise.
   DType compute_dtype = DType::kBF16;
   /// NaN and infinity in a weight that is quantized: counted instead of refused.
   bool allow_nonfinite = false;
-  /// Whether what was read is dropped from the page cache. nullopt: when the machine's available memory could not
-  /// hold the model and its files together.
+  /// Whether what was read is dropped from the page cache. nullopt: when the machine's available memory could
+  /// not hold the model and its files together.
   std::optional<bool> drop_page_cache = std::nullopt;
   /// About how much is read at a time by one worker. All workers together hold at most `kLoadingBudget`.
-  int64_t tile_bytes = int64_t{2} << 20;
+  int64_t tile_bytes = int64_t{4} << 20;
   /// Tensors (globs or re:) that are no weights and are passed over in silence.
   std::vector<std::string> skip = {"*rotary_emb.inv_freq"};
-  /// Blocks of scale grids in the file, from its quantization_config; nullopt: found from the grid's own size.
+  /// Blocks of scale grids in the file, from its quantization_config; nullopt: found from the grid's own
+  /// size.
   std::optional<BlockSize> scale_block = std::nullopt;
   LoadProgressCallback progress = {};
   WarningSink warn = {};

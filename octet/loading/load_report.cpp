@@ -36,11 +36,16 @@ Json to_json(const WeightQuality& group) {
 
 std::string_view to_string(TensorUse use) {
   switch (use) {
-    case TensorUse::kWeight: return "weight";
-    case TensorUse::kTwin: return "second copy";
-    case TensorUse::kScales: return "scales";
-    case TensorUse::kUnused: return "unused";
-    case TensorUse::kSkipped: return "skipped";
+    case TensorUse::kWeight:
+      return "weight";
+    case TensorUse::kTwin:
+      return "second copy";
+    case TensorUse::kScales:
+      return "scales";
+    case TensorUse::kUnused:
+      return "unused";
+    case TensorUse::kSkipped:
+      return "skipped";
   }
   return "unknown";
 }
@@ -49,7 +54,8 @@ std::vector<WeightQuality> LoadReport::quality() const {
   std::vector<WeightQuality> result;
   for (const WeightRecord& weight : weights) {
     if (!weight.quantized) continue;
-    result.push_back({.name = weight.name, .group = weight.group, .raw_cast = weight.raw_cast, .stats = weight.stats});
+    result.push_back(
+        {.name = weight.name, .group = weight.group, .raw_cast = weight.raw_cast, .stats = weight.stats});
   }
   return result;
 }
@@ -69,7 +75,8 @@ Json LoadReport::to_json() const {
                {"unused", unused},
                {"second_copies", Json::array()},
                {"timeline", Json::array()}};
-  for (const WeightQuality& group : quality_by_group(quality())) json["groups"].push_back(octet::to_json(group));
+  for (const WeightQuality& group : quality_by_group(quality()))
+    json["groups"].push_back(octet::to_json(group));
   for (const WeightRecord& weight : weights) json["weights"].push_back(octet::to_json(weight));
   for (const TwinDifference& twin : twins) {
     json["second_copies"].push_back({{"name", twin.name},

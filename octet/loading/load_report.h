@@ -33,10 +33,10 @@ struct WeightRecord {
   DType source_dtype = DType::kF32;
   std::optional<DType> stored_dtype;  ///< nullopt: nothing of it is stored
   std::vector<int64_t> shape;
-  std::vector<int64_t> scale_shape;   ///< [rows], [grid rows, grid columns], or empty: no scales
-  int64_t bytes = 0;                  ///< elements and scales in memory, without the padding of a layout
+  std::vector<int64_t> scale_shape;  ///< [rows], [grid rows, grid columns], or empty: no scales
+  int64_t bytes = 0;                 ///< elements and scales in memory, without the padding of a layout
   int64_t elements = 0;
-  bool quantized = false;             ///< by this load, so that `stats` hold something
+  bool quantized = false;  ///< by this load, so that `stats` hold something
   bool raw_cast = false;
   QuantizeStats stats;
   int64_t nonfinite = 0;
@@ -46,7 +46,7 @@ struct WeightRecord {
 struct TwinDifference {
   std::string name;
   std::string twin = {};
-  int64_t differing = 0;              ///< elements with different values
+  int64_t differing = 0;  ///< elements with different values
   double max_abs_difference = 0;
 };
 

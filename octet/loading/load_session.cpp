@@ -70,7 +70,8 @@ void LoadSession::load_batch(PieceRange batch) {
   fill(batch);
   check_values(batch);
   if (!parts_.drop_page_cache) return;
-  for (size_t i = batch.first; i < batch.second; ++i) parts_.source.drop_cache(*parts_.bindings.pieces[i].source);
+  for (size_t i = batch.first; i < batch.second; ++i)
+    parts_.source.drop_cache(*parts_.bindings.pieces[i].source);
 }
 
 void LoadSession::measure(PieceRange batch) {
@@ -104,8 +105,8 @@ void LoadSession::check_values(PieceRange batch) const {
     const TileResult& result = results_[i];
     if (piece.kind == PieceKind::kQuantize && result.nonfinite > 0 && !parts_.allow_nonfinite) {
       faults.add(place(*piece.source) + ": " + std::to_string(result.nonfinite) +
-                 " values are NaN or infinite, the first in row " + std::to_string(result.first_nonfinite_row) +
-                 "; --allow-nonfinite loads them all the same");
+                 " values are NaN or infinite, the first in row " +
+                 std::to_string(result.first_nonfinite_row) + "; --allow-nonfinite loads them all the same");
     }
     if (result.overflow) {
       faults.add(place(*piece.source) + ": holds values beyond the range of " +
@@ -128,8 +129,9 @@ void LoadSession::compare_twins() {
       tiles.push_back({.piece = i, .begin = begin, .end = std::min(rows, begin + step)});
     }
     std::vector<TileFiller::Difference> found(tiles.size());
-    for_each_tile(tiles.size(),
-                  [&](size_t t, const TileBuffer& buffer) { found[t] = filler_.compare_twin(tiles[t], buffer); });
+    for_each_tile(tiles.size(), [&](size_t t, const TileBuffer& buffer) {
+      found[t] = filler_.compare_twin(tiles[t], buffer);
+    });
     TwinDifference difference{.name = piece.source->name, .twin = piece.twin->name};
     for (const TileFiller::Difference& part : found) {
       difference.differing += part.differing;
@@ -168,8 +170,8 @@ void LoadSession::release() noexcept {
   }
 }
 
-// Each body of the pool's loop is a worker that owns one buffer and takes tiles until there are none: so there may be
-// fewer buffers than threads.
+// Each body of the pool's loop is a worker that owns one buffer and takes tiles until there are none: so
+// there may be fewer buffers than threads.
 void LoadSession::for_each_tile(size_t count, const std::function<void(size_t, const TileBuffer&)>& body) {
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// One run of a loader: takes memory, hands tiles to the workers in the order of the files, and gives everything back
-/// when something goes wrong.
+/// One run of a loader: takes memory, hands tiles to the workers in the order of the files, and gives
+/// everything back when something goes wrong.
 #pragma once
 
 #include <functional>

@@ -7,8 +7,8 @@
 
 namespace octet {
 
-MemoryPlan plan_memory(std::span<const Parameter> parameters, const WeightSource& source, const LoadOptions& options,
-                       const LoadTarget& target) {
+MemoryPlan plan_memory(std::span<const Parameter> parameters, const WeightSource& source,
+                       const LoadOptions& options, const LoadTarget& target) {
   const Bindings bindings = bind_parameters(parameters, source, options, target);
   return plan_memory(bindings, tile_geometry(bindings, options, target.threads));
 }

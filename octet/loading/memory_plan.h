@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The memory of a model before a weight of it is read: what it will hold, the most while loading, and by group.
+/// The memory of a model before a weight of it is read: what it will hold, the most while loading, and by
+/// group.
 ///
-/// What an option would save is the difference of two plans, made from the parameters of the same model built with and
-/// without it: `saved_bytes(plan_memory(without, ...), plan_memory(with, ...))`.
+/// What an option would save is the difference of two plans, made from the parameters of the same model built
+/// with and without it: `saved_bytes(plan_memory(without, ...), plan_memory(with, ...))`.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +25,10 @@ struct PlanGroup {
 };
 
 struct MemoryPlan {
-  int64_t final_bytes = 0;    ///< exact
-  int64_t loading_bytes = 0;  ///< buffers, given back at the end
-  int64_t peak_bytes = 0;     ///< both
-  int64_t read_bytes = 0;     ///< from the files, those read twice counted twice
+  int64_t final_bytes = 0;        ///< exact
+  int64_t loading_bytes = 0;      ///< buffers, given back at the end
+  int64_t peak_bytes = 0;         ///< both
+  int64_t read_bytes = 0;         ///< from the files, those read twice counted twice
   std::vector<PlanGroup> groups;  ///< in the order of kWeightGroups, none empty
 };
 

@@ -74,7 +74,8 @@ int64_t TileFiller::length(size_t piece) const {
 void TileFiller::append_tiles(size_t index, std::vector<Tile>& tiles) const {
   const Piece& piece = parts_.bindings.pieces[index];
   int64_t step = length(index);
-  if (maxima_per_row(piece) > 1 || (piece.kind == PieceKind::kQuantize && piece.rule.granularity == Granularity::kBlock)) {
+  if (maxima_per_row(piece) > 1 ||
+      (piece.kind == PieceKind::kQuantize && piece.rule.granularity == Granularity::kBlock)) {
     step = std::max(kScaleBlock, step / kScaleBlock * kScaleBlock);
   }
   const int64_t size = is_vector(index) ? piece.cols : piece.rows;
@@ -105,8 +106,9 @@ TileResult TileFiller::measure(ConstTensorView x, const Tile& tile, const TileBu
   const int64_t runs = maxima_per_row(part);
   TileResult result;
   float* maxima = buffer.maxima();
-  result.nonfinite = parts_.backend.abs_max(x, runs == 1 ? x.cols() : kScaleBlock, runs == 1 ? x.cols() : kScaleBlock,
-                                            view_of(maxima, Shape{x.rows(), runs}));
+  result.nonfinite =
+      parts_.backend.abs_max(x, runs == 1 ? x.cols() : kScaleBlock, runs == 1 ? x.cols() : kScaleBlock,
+                             view_of(maxima, Shape{x.rows(), runs}));
   if (result.nonfinite > 0) result.first_nonfinite_row = tile.begin + first_nonfinite_row(x);
   result.amax = *std::max_element(maxima, maxima + x.rows() * runs);
   return result;
@@ -131,7 +133,8 @@ TileResult TileFiller::store(const Tile& tile, const TileBuffer& buffer, const Q
     result.overflow = rounds_to_infinity(measure(x, tile, buffer).amax, into.dtype);
   }
   const int64_t begin = piece(tile).offset + tile.begin;
-  parts_.backend.store(x, into, is_vector(tile.piece) ? MatrixPlace{.row = 0, .col = begin} : MatrixPlace{.row = begin});
+  parts_.backend.store(
+      x, into, is_vector(tile.piece) ? MatrixPlace{.row = 0, .col = begin} : MatrixPlace{.row = begin});
   return result;
 }
 
@@ -157,8 +160,10 @@ TileResult TileFiller::quantize_rows(const Tile& tile, const TileBuffer& buffer,
   return result;
 }
 
-// A tile is whole bands when one or more of them fit the buffer; otherwise it is one band that is read in slices, twice.
-TileResult TileFiller::quantize_bands(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into) const {
+// A tile is whole bands when one or more of them fit the buffer; otherwise it is one band that is read in
+// slices, twice.
+TileResult TileFiller::quantize_bands(const Tile& tile, const TileBuffer& buffer,
+                                      const QuantMatrixView& into) const {
   const Piece& part = piece(tile);
   const int64_t runs = maxima_per_row(part);
   const int64_t step = std::min(length(tile.piece), tile.end - tile.begin);
@@ -178,7 +183,8 @@ TileResult TileFiller::quantize_bands(const Tile& tile, const TileBuffer& buffer
     result.add(measure(x, slice, buffer));
     for (int64_t i = 0; i < x.rows(); ++i) {
       float* band = scales + (begin - tile.begin + i) / kScaleBlock * runs;
-      for (int64_t run = 0; run < runs; ++run) band[run] = std::max(band[run], buffer.maxima()[i * runs + run]);
+      for (int64_t run = 0; run < runs; ++run)
+        band[run] = std::max(band[run], buffer.maxima()[i * runs + run]);
     }
   }
   for (int64_t i = 0; i < bands * runs; ++i) scales[i] = scale_from_amax(scales[i], rule);
@@ -193,7 +199,8 @@ TileResult TileFiller::quantize_bands(const Tile& tile, const TileBuffer& buffer
 void TileFiller::adopt_scales(size_t index, const TileBuffer& buffer, const QuantMatrixView& into) const {
   const Piece& part = parts_.bindings.pieces[index];
   if (part.kind != PieceKind::kAdopt || into.scale_kind == ScaleKind::kNone) return;
-  float* out = into.scales + (into.scale_kind == ScaleKind::kGrid ? into.part_of(part.offset).first_scale : part.offset);
+  float* out = into.scales +
+               (into.scale_kind == ScaleKind::kGrid ? into.part_of(part.offset).first_scale : part.offset);
   if (part.scales == nullptr) {
     std::fill_n(out, part.rows, 1.0F);
     return;
@@ -230,7 +237,8 @@ TileFiller::Difference TileFiller::compare_twin(const Tile& rows, const TileBuff
   parts_.source.read_rows(*part.twin, rows.begin, rows.end, second);
   parts_.meter.add_read(static_cast<int64_t>(first_bytes + second_bytes));
   Difference difference;
-  if (part.source->dtype == part.twin->dtype && std::memcmp(first.data(), second.data(), first_bytes) == 0) return difference;
+  if (part.source->dtype == part.twin->dtype && std::memcmp(first.data(), second.data(), first_bytes) == 0)
+    return difference;
   for (int64_t i = 0; i < elements; ++i) {
     const double a = value_at(first.data(), i, part.source->dtype);
     const double b = value_at(second.data(), i, part.twin->dtype);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Moves one tile at a time from the source into its destination: read, measure, quantize or copy. Knows no order and no
-/// threads; `WeightLoader` hands it the tiles.
+/// Moves one tile at a time from the source into its destination: read, measure, quantize or copy. Knows no
+/// order and no threads; `WeightLoader` hands it the tiles.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,9 @@ struct TileResult {
 class TileBuffer {
  public:
   TileBuffer(Backend& backend, const TileGeometry& geometry);
-  [[nodiscard]] std::span<std::byte> bytes() const { return {buffer_.data(), static_cast<size_t>(tile_bytes_)}; }
+  [[nodiscard]] std::span<std::byte> bytes() const {
+    return {buffer_.data(), static_cast<size_t>(tile_bytes_)};
+  }
   [[nodiscard]] float* maxima() const { return reinterpret_cast<float*>(buffer_.data() + tile_bytes_); }
 
  private:
@@ -65,8 +67,8 @@ class TileFiller {
 
   /// The largest absolute value and what is not finite.
   [[nodiscard]] TileResult measure(const Tile& tile, const TileBuffer& buffer) const;
-  /// Writes the tile and its scales into `into`. `measured` is what `measure` found in the whole piece, where it was
-  /// needed.
+  /// Writes the tile and its scales into `into`. `measured` is what `measure` found in the whole piece, where
+  /// it was needed.
   [[nodiscard]] TileResult fill(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into,
                                 const TileResult* measured) const;
   /// Copies the scales of an adopted piece, or puts 1 where its matrix wants scales and it has none.
@@ -82,10 +84,12 @@ class TileFiller {
  private:
   [[nodiscard]] ConstTensorView read(const Tile& tile, const TileBuffer& buffer) const;
   [[nodiscard]] TileResult measure(ConstTensorView x, const Tile& tile, const TileBuffer& buffer) const;
-  [[nodiscard]] TileResult store(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into) const;
-  [[nodiscard]] TileResult quantize_rows(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into,
-                                         const TileResult* measured) const;
-  [[nodiscard]] TileResult quantize_bands(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into) const;
+  [[nodiscard]] TileResult store(const Tile& tile, const TileBuffer& buffer,
+                                 const QuantMatrixView& into) const;
+  [[nodiscard]] TileResult quantize_rows(const Tile& tile, const TileBuffer& buffer,
+                                         const QuantMatrixView& into, const TileResult* measured) const;
+  [[nodiscard]] TileResult quantize_bands(const Tile& tile, const TileBuffer& buffer,
+                                          const QuantMatrixView& into) const;
   [[nodiscard]] const Piece& piece(const Tile& tile) const { return parts_.bindings.pieces[tile.piece]; }
   [[nodiscard]] bool is_vector(size_t piece) const;
   [[nodiscard]] int64_t length(size_t piece) const;

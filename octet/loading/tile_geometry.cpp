@@ -12,7 +12,9 @@ namespace {
 constexpr int64_t kSmallestShare = int64_t{128} << 10;
 constexpr int64_t kMostRows = 4096;  // keeps the maxima of a tile of short rows small
 
-int64_t row_bytes(const SourceTensor& tensor) { return ceil_div(tensor.bytes(), std::max<int64_t>(1, tensor.rows())); }
+int64_t row_bytes(const SourceTensor& tensor) {
+  return ceil_div(tensor.bytes(), std::max<int64_t>(1, tensor.rows()));
+}
 
 /// The least that a worker must hold at once of this piece, its scales or its second copy.
 int64_t least_bytes(const Piece& piece) {
@@ -30,7 +32,8 @@ int64_t scratch_of(const Piece& piece, bool vector, const TileGeometry& geometry
 }  // namespace
 
 int64_t maxima_per_row(const Piece& piece) {
-  const bool grid = piece.kind == PieceKind::kQuantize && !piece.rule.raw_cast && piece.rule.granularity == Granularity::kBlock;
+  const bool grid = piece.kind == PieceKind::kQuantize && !piece.rule.raw_cast &&
+                    piece.rule.granularity == Granularity::kBlock;
   return grid ? ceil_div(piece.cols, kScaleBlock) : 1;
 }
 
@@ -60,7 +63,8 @@ TileGeometry tile_geometry(const Bindings& bindings, const LoadOptions& options,
     throw ConfigError(place(*widest->source) + ": one row needs " + std::to_string(geometry.worker_bytes()) +
                       " bytes while loading, at most " + std::to_string(kLoadingBudget) + " are used");
   }
-  geometry.workers = static_cast<int>(std::clamp<int64_t>(kLoadingBudget / geometry.worker_bytes(), 1, threads));
+  geometry.workers =
+      static_cast<int>(std::clamp<int64_t>(kLoadingBudget / geometry.worker_bytes(), 1, threads));
   return geometry;
 }
 
@@ -69,8 +73,9 @@ int64_t planned_read_bytes(const Piece& piece, bool vector, const TileGeometry& 
   if (piece.twin != nullptr) bytes += piece.source->bytes() + piece.twin->bytes();
   if (piece.kind != PieceKind::kQuantize || piece.rule.raw_cast) return bytes;
   const int64_t length = tile_length(piece, vector, geometry);
-  const bool twice = (piece.rule.granularity == Granularity::kTensor && piece.rows > length) ||
-                     (piece.rule.granularity == Granularity::kBlock && std::min(kScaleBlock, piece.rows) > length);
+  const bool twice =
+      (piece.rule.granularity == Granularity::kTensor && piece.rows > length) ||
+      (piece.rule.granularity == Granularity::kBlock && std::min(kScaleBlock, piece.rows) > length);
   if (!twice) return bytes;
   // A last band that fits a tile is read once.
   const int64_t tail = piece.rule.granularity == Granularity::kBlock ? piece.rows % kScaleBlock : 0;

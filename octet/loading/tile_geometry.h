@@ -15,13 +15,15 @@ struct TileGeometry {
   int64_t tile_bytes = 0;
   int64_t scratch_floats = 0;
 
-  [[nodiscard]] int64_t worker_bytes() const { return tile_bytes + scratch_floats * static_cast<int64_t>(sizeof(float)); }
+  [[nodiscard]] int64_t worker_bytes() const {
+    return tile_bytes + scratch_floats * static_cast<int64_t>(sizeof(float));
+  }
   [[nodiscard]] int64_t total_bytes() const { return workers * worker_bytes(); }
 };
 
-/// Tiles near `options.tile_bytes`, smaller where many threads share the budget, never less than a row, never more
-/// than the largest tensor; workers as many as the budget allows.
-/// Throws ConfigError naming a weight of which not even one row fits kLoadingBudget.
+/// Tiles near `options.tile_bytes`, smaller where many threads share the budget, never less than a row, never
+/// more than the largest tensor; workers as many as the budget allows. Throws ConfigError naming a weight of
+/// which not even one row fits kLoadingBudget.
 [[nodiscard]] TileGeometry tile_geometry(const Bindings& bindings, const LoadOptions& options, int threads);
 
 /// Rows of a matrix, or elements of a vector, that are read at a time.
@@ -30,7 +32,8 @@ struct TileGeometry {
 /// Runs of columns that have a maximum of their own: 1, or the columns of the grid that is made.
 [[nodiscard]] int64_t maxima_per_row(const Piece& piece);
 
-/// Bytes that loading this piece reads from the source: a scale that no tile sees whole needs the values twice.
+/// Bytes that loading this piece reads from the source: a scale that no tile sees whole needs the values
+/// twice.
 [[nodiscard]] int64_t planned_read_bytes(const Piece& piece, bool vector, const TileGeometry& geometry);
 
 }  // namespace octet

@@ -24,7 +24,8 @@ void warn_about(const LoadReport& report, const WarningSink& warn) {
   if (!warn) return;
   if (!report.unused.empty()) {
     std::string text = std::to_string(report.unused.size()) + " tensors of the checkpoint are not used:";
-    for (size_t i = 0; i < report.unused.size() && i < Faults::kShown; ++i) text += " " + quote(report.unused[i]);
+    for (size_t i = 0; i < report.unused.size() && i < Faults::kShown; ++i)
+      text += " " + quote(report.unused[i]);
     if (report.unused.size() > Faults::kShown) text += " and more";
     warn(text);
   }

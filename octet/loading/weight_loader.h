@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Fills the parameters that layers declared from a checkpoint, quantizing while the weights stream in: no more than a
-/// few tiles are ever held beside the finished model.
+/// Fills the parameters that layers declared from a checkpoint, quantizing while the weights stream in: no
+/// more than a few tiles are ever held beside the finished model.
 #pragma once
 
 #include <vector>
@@ -13,8 +13,8 @@
 
 namespace octet {
 
-/// Used once. Not thread-safe; uses the threads of the backend itself. The stored bytes do not depend on their number,
-/// on the size of tiles, or on the order of tensors in the source.
+/// Used once. Not thread-safe; uses the threads of the backend itself. The stored bytes do not depend on
+/// their number, on the size of tiles, or on the order of tensors in the source.
 class WeightLoader {
  public:
   /// The destinations of `parameters` must be empty and outlive the loader, as must `backend`.
@@ -22,11 +22,12 @@ class WeightLoader {
 
   /// Reads every weight from `source`, in its order. Restarts the peak of the backend's ledger.
   ///
-  /// Before memory is taken it throws FormatError with every fault that headers show: missing tensors, wrong shapes or
-  /// dtypes, rows written twice or not at all, members of a merged matrix that are stored differently. Later it throws
-  /// FormatError for values that cannot be stored (NaN or infinity in a weight to be quantized, a value beyond the
-  /// compute dtype), DeviceError when memory is short, Interrupted when the progress callback returned false. Whatever
-  /// it throws, every destination is empty again and its memory given back.
+  /// Before memory is taken it throws FormatError with every fault that headers show: missing tensors, wrong
+  /// shapes or dtypes, rows written twice or not at all, members of a merged matrix that are stored
+  /// differently. Later it throws FormatError for values that cannot be stored (NaN or infinity in a weight
+  /// to be quantized, a value beyond the compute dtype), DeviceError when memory is short, Interrupted when
+  /// the progress callback returned false. Whatever it throws, every destination is empty again and its
+  /// memory given back.
   LoadReport pull(const WeightSource& source);
 
  private:

@@ -9,9 +9,12 @@ namespace {
 
 std::vector<int64_t> scale_shape(const MatrixSpec& spec, const Piece& piece) {
   switch (spec.scale_kind) {
-    case ScaleKind::kNone: return {};
-    case ScaleKind::kRow: return {piece.rows};
-    case ScaleKind::kGrid: return {ceil_div(piece.rows, piece.block.rows), ceil_div(piece.cols, piece.block.cols)};
+    case ScaleKind::kNone:
+      return {};
+    case ScaleKind::kRow:
+      return {piece.rows};
+    case ScaleKind::kGrid:
+      return {ceil_div(piece.rows, piece.block.rows), ceil_div(piece.cols, piece.block.cols)};
   }
   return {};
 }
@@ -49,7 +52,8 @@ std::vector<WeightRecord> weight_records(const WeightSource& source, const Bindi
     const Piece& piece = bindings.pieces[i];
     if (piece.twin != nullptr) records[piece.twin->index].use = TensorUse::kTwin;
     if (piece.scales != nullptr) records[piece.scales->index].use = TensorUse::kScales;
-    fill_record(records[piece.source->index], bindings.destinations[piece.destination].spec, piece, results[i]);
+    fill_record(records[piece.source->index], bindings.destinations[piece.destination].spec, piece,
+                results[i]);
   }
   return records;
 }

@@ -14,6 +14,8 @@ int64_t SourceTensor::elements() const {
   return product;
 }
 
-int64_t SourceTensor::bytes() const { return checked_mul(elements(), dtype_bits(dtype)).value_or(0) / 8; }
+int64_t SourceTensor::bytes() const {
+  return checked_mul(elements(), dtype_bits(dtype)).value_or(0) / 8;
+}
 
 }  // namespace octet

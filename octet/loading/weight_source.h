@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Where weights come from, as the loader sees it: a list of tensors and reads of their rows. Implemented over the files
-/// of a checkpoint (`CheckpointSource`) and without any file (`DummyWeights`).
+/// Where weights come from, as the loader sees it: a list of tensors and reads of their rows. Implemented
+/// over the files of a checkpoint (`CheckpointSource`) and without any file (`DummyWeights`).
 #pragma once
 
 #include <cstddef>
@@ -34,12 +34,13 @@ class WeightSource {
 
   /// For messages: the folder or file.
   [[nodiscard]] virtual std::string describe() const = 0;
-  /// All tensors in the order in which reading is cheapest (by file, then by place in it), sizes checked against the
-  /// files. Constant, names unique.
+  /// All tensors in the order in which reading is cheapest (by file, then by place in it), sizes checked
+  /// against the files. Constant, names unique.
   [[nodiscard]] virtual const std::vector<SourceTensor>& tensors() const = 0;
   /// Fills `into` with rows [begin, end) of a tensor. Called from several threads at once.
   /// Throws FormatError when the file ends first or the disk fails.
-  virtual void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const = 0;
+  virtual void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                         std::span<std::byte> into) const = 0;
   /// The bytes of this tensor will not be needed again.
   virtual void drop_cache(const SourceTensor& /*tensor*/) const {}
 };

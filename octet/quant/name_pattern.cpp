@@ -38,10 +38,12 @@ bool glob_matches(std::string_view pattern, std::string_view name) {
 }  // namespace
 
 NamePattern::NamePattern(std::string text) : text_(std::move(text)) {
-  if (text_.empty()) throw ConfigError("an ignore pattern is empty; give a module name, a glob or re:EXPRESSION");
+  if (text_.empty())
+    throw ConfigError("an ignore pattern is empty; give a module name, a glob or re:EXPRESSION");
   if (text_.size() > kLongestPattern) {
-    throw ConfigError("ignore pattern \"" + text_.substr(0, 40) + "...\" has " + std::to_string(text_.size()) +
-                      " bytes; at most " + std::to_string(kLongestPattern) + " are accepted");
+    throw ConfigError("ignore pattern \"" + text_.substr(0, 40) + "...\" has " +
+                      std::to_string(text_.size()) + " bytes; at most " + std::to_string(kLongestPattern) +
+                      " are accepted");
   }
   if (!std::string_view(text_).starts_with(kRegexPrefix)) return;
   try {

@@ -9,12 +9,14 @@
 
 namespace octet {
 
-/// Three kinds: "re:" and an ECMAScript regular expression that must match from the first character on (the end is free,
-/// as with Python's re.match); a glob, where * stands for any run of characters (dots too) and ? for one; else the name
-/// itself. A pattern that fits "<module>.weight" fits the module as well. Immutable; safe from any thread.
+/// Three kinds: "re:" and an ECMAScript regular expression that must match from the first character on (the
+/// end is free, as with Python's re.match); a glob, where * stands for any run of characters (dots too) and ?
+/// for one; else the name itself. A pattern that fits "<module>.weight" fits the module as well. Immutable;
+/// safe from any thread.
 class NamePattern {
  public:
-  /// Throws ConfigError naming the pattern when it is empty, longer than 1024 bytes or no valid regular expression.
+  /// Throws ConfigError naming the pattern when it is empty, longer than 1024 bytes or no valid regular
+  /// expression.
   explicit NamePattern(std::string text);
 
   [[nodiscard]] const std::string& text() const { return text_; }

@@ -30,9 +30,11 @@ double zero_fraction(const QuantizeStats& stats) {
 std::vector<WeightQuality> quality_by_group(std::span<const WeightQuality> weights) {
   std::vector<WeightQuality> groups;
   for (const WeightQuality& weight : weights) {
-    auto it = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.group == weight.group; });
+    auto it =
+        std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.group == weight.group; });
     if (it == groups.end()) {
-      groups.push_back({.name = weight.group, .group = weight.group, .raw_cast = weight.raw_cast, .stats = {}});
+      groups.push_back(
+          {.name = weight.group, .group = weight.group, .raw_cast = weight.raw_cast, .stats = {}});
       it = groups.end() - 1;
     }
     it->raw_cast = it->raw_cast || weight.raw_cast;
@@ -42,8 +44,8 @@ std::vector<WeightQuality> quality_by_group(std::span<const WeightQuality> weigh
 }
 
 bool underflows(const WeightQuality& weight) {
-  return weight.raw_cast &&
-         (sqnr_or_infinity(weight) < kUnderflowSqnrDb || zero_fraction(weight.stats) > kUnderflowZeroFraction);
+  return weight.raw_cast && (sqnr_or_infinity(weight) < kUnderflowSqnrDb ||
+                             zero_fraction(weight.stats) > kUnderflowZeroFraction);
 }
 
 std::optional<std::string> underflow_warning(std::span<const WeightQuality> weights) {
@@ -57,8 +59,8 @@ std::optional<std::string> underflow_warning(std::span<const WeightQuality> weig
   std::ostringstream text;
   text.precision(1);
   text << std::fixed << "the raw cast underflows in " << worst.size() << " of " << weights.size()
-       << " quantized weights (below " << kUnderflowSqnrDb << " dB or more than " << 100 * kUnderflowZeroFraction
-       << " % zeroed); worst:";
+       << " quantized weights (below " << kUnderflowSqnrDb << " dB or more than "
+       << 100 * kUnderflowZeroFraction << " % zeroed); worst:";
   for (size_t i = 0; i < std::min(kNamedTensors, worst.size()); ++i) {
     text << (i == 0 ? " " : ", ") << worst[i]->name << " (" << sqnr_or_infinity(*worst[i]) << " dB, "
          << 100 * zero_fraction(worst[i]->stats) << " % zeroed)";

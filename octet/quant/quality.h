@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What quantizing cost: the signal-to-noise ratio and the fraction of zeroed values, for one weight or for a group,
-/// and the warning about a raw cast that underflows.
+/// What quantizing cost: the signal-to-noise ratio and the fraction of zeroed values, for one weight or for a
+/// group, and the warning about a raw cast that underflows.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,7 @@ namespace octet {
 /// One quantized weight (or one group of them).
 struct WeightQuality {
   std::string name;
-  std::string group;      ///< "attention", "mlp", ...: what `quality_by_group` sums by
+  std::string group;  ///< "attention", "mlp", ...: what `quality_by_group` sums by
   bool raw_cast = false;
   QuantizeStats stats;
 };

@@ -9,11 +9,12 @@
 namespace octet {
 namespace {
 
-// A raw cast has no scale, so whatever tells where scales go contradicts it. Dynamic activations do not: their scales
-// are the activations' own.
+// A raw cast has no scale, so whatever tells where scales go contradicts it. Dynamic activations do not:
+// their scales are the activations' own.
 void find_contradictions(const QuantOptions& options, std::vector<std::string>& faults) {
   if (!is_fp8(options.fp8_format)) {
-    faults.push_back("the FP8 format must be F8_E4M3 or F8_E5M2, not " + std::string(to_string(options.fp8_format)));
+    faults.push_back("the FP8 format must be F8_E4M3 or F8_E5M2, not " +
+                     std::string(to_string(options.fp8_format)));
   }
   if (!options.raw_cast) return;
   if (options.quantization && *options.quantization != Granularity::kChannel) {
@@ -122,9 +123,12 @@ StorageRule QuantSpec::quantized() const {
 
 std::string_view to_string(Granularity granularity) {
   switch (granularity) {
-    case Granularity::kTensor: return "per-tensor";
-    case Granularity::kChannel: return "per-channel";
-    case Granularity::kBlock: return "per-block";
+    case Granularity::kTensor:
+      return "per-tensor";
+    case Granularity::kChannel:
+      return "per-channel";
+    case Granularity::kBlock:
+      return "per-block";
   }
   return "unknown";
 }
@@ -135,10 +139,14 @@ std::string_view to_string(NumericsProfile profile) {
 
 std::string_view to_string(ActivationScheme scheme) {
   switch (scheme) {
-    case ActivationScheme::kAuto: return "auto";
-    case ActivationScheme::kNone: return "none";
-    case ActivationScheme::kDynamic: return "dynamic";
-    case ActivationScheme::kStatic: return "static";
+    case ActivationScheme::kAuto:
+      return "auto";
+    case ActivationScheme::kNone:
+      return "none";
+    case ActivationScheme::kDynamic:
+      return "dynamic";
+    case ActivationScheme::kStatic:
+      return "static";
   }
   return "unknown";
 }

@@ -38,19 +38,20 @@ enum class ActivationScheme {
 struct QuantOptions {
   std::optional<Granularity> quantization = Granularity::kChannel;  ///< of linear layers; nullopt: leave them
   DType fp8_format = DType::kF8E4M3;
-  bool raw_cast = false;       ///< FP8 without scales
+  bool raw_cast = false;  ///< FP8 without scales
   bool fp8_lm_head = false;
   bool fp8_embedding = false;
-  std::vector<std::string> ignore;  ///< unmerged module names: exact, glob (* ?), or "re:" and a regular expression
+  std::vector<std::string>
+      ignore;  ///< unmerged module names: exact, glob (* ?), or "re:" and a regular expression
   NumericsProfile numerics = NumericsProfile::kVllm;
   ActivationScheme activation_scheme = ActivationScheme::kAuto;
 };
 
 enum class WeightRole {
-  kLinear,     ///< a linear layer or one expert's matrix
+  kLinear,  ///< a linear layer or one expert's matrix
   kLmHead,
   kEmbedding,
-  kExcluded,   ///< router, shared expert's gate, learned positions: never quantized
+  kExcluded,  ///< router, shared expert's gate, learned positions: never quantized
 };
 
 /// How one matrix is stored.
@@ -67,7 +68,8 @@ struct StorageRule {
 /// Immutable; safe from any thread.
 class QuantSpec {
  public:
-  /// Throws ConfigError listing every contradiction among the options (a raw cast with blocks, a bad pattern, ...).
+  /// Throws ConfigError listing every contradiction among the options (a raw cast with blocks, a bad pattern,
+  /// ...).
   explicit QuantSpec(QuantOptions options);
 
   [[nodiscard]] const QuantOptions& options() const { return options_; }

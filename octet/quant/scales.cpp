@@ -18,10 +18,12 @@ float round_to(DType dtype, float value) {
 float vllm_scale(float amax, const ScaleRule& rule) {
   const float max = max_finite(rule.format);
   switch (rule.granularity) {
-    case Granularity::kTensor: return amax / max;
+    case Granularity::kTensor:
+      return amax / max;
     case Granularity::kChannel:
       return std::max(amax / max, static_cast<float>(1.0 / (static_cast<double>(max) * kChannelFloor)));
-    case Granularity::kBlock: return std::max(amax, kSmallestBlockAmax) / max;
+    case Granularity::kBlock:
+      return std::max(amax, kSmallestBlockAmax) / max;
   }
   throw ArgumentError("unknown granularity");
 }
@@ -30,10 +32,14 @@ float vllm_scale(float amax, const ScaleRule& rule) {
 
 float epsilon(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return 0x1p-23F;
-    case DType::kF16: return 0x1p-10F;
-    case DType::kBF16: return 0x1p-7F;
-    default: throw ArgumentError("epsilon: not a source of quantization: " + std::string(to_string(dtype)));
+    case DType::kF32:
+      return 0x1p-23F;
+    case DType::kF16:
+      return 0x1p-10F;
+    case DType::kBF16:
+      return 0x1p-7F;
+    default:
+      throw ArgumentError("epsilon: not a source of quantization: " + std::string(to_string(dtype)));
   }
 }
 
@@ -49,14 +55,20 @@ QuantizeRule quantize_rule(const ScaleRule& rule) {
     return {.quotient = Quotient::kDivideRounded, .nan_saturates = false};
   }
   switch (rule.granularity) {
-    // vLLM's static kernel, whose fmin and fmax drop a NaN; its row and block paths go through torch, which keeps it.
-    case Granularity::kTensor: return {.quotient = Quotient::kReciprocal, .nan_saturates = true};
-    case Granularity::kChannel: return {.quotient = Quotient::kDivide, .nan_saturates = false};
-    case Granularity::kBlock: return {.quotient = Quotient::kReciprocal, .nan_saturates = false};
+    // vLLM's static kernel, whose fmin and fmax drop a NaN; its row and block paths go through torch, which
+    // keeps it.
+    case Granularity::kTensor:
+      return {.quotient = Quotient::kReciprocal, .nan_saturates = true};
+    case Granularity::kChannel:
+      return {.quotient = Quotient::kDivide, .nan_saturates = false};
+    case Granularity::kBlock:
+      return {.quotient = Quotient::kReciprocal, .nan_saturates = false};
   }
   throw ArgumentError("unknown granularity");
 }
 
-QuantizeRule raw_cast_rule() { return {.quotient = QuantizeRule::Quotient::kDivide, .nan_saturates = false}; }
+QuantizeRule raw_cast_rule() {
+  return {.quotient = QuantizeRule::Quotient::kDivide, .nan_saturates = false};
+}
 
 }  // namespace octet

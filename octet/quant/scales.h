@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The arithmetic of scales: what each numerics profile makes of a largest absolute value, and how it gets from a value
-/// and its scale to a code. `docs/number_formats.md` has the same as a table.
+/// The arithmetic of scales: what each numerics profile makes of a largest absolute value, and how it gets
+/// from a value and its scale to a code. `docs/number_formats.md` has the same as a table.
 #pragma once
 
 #include "octet/backend/backend.h"
@@ -17,7 +17,8 @@ struct ScaleRule {
   DType source = DType::kBF16;    ///< of the values: F32, F16 or BF16
 };
 
-/// The multiplier that gives values back: x = scale * q. `amax` is the largest |x| of the elements that share it.
+/// The multiplier that gives values back: x = scale * q. `amax` is the largest |x| of the elements that share
+/// it.
 ///   vllm, per tensor         amax / max, no floor (an all-zero tensor has the scale 0)
 ///   vllm, per channel        max(amax / max, 1 / (512 max))
 ///   vllm, per block          max(amax, 1e-4) / max

@@ -42,7 +42,9 @@ TEST(Binding, NamesBothNamesOfAMissingTiedTable) {
   TestModel model;
   model.matrix({{"embed.weight", 2}}, 3, {});
   model.parameters[0].twin = "lm_head.weight";
-  EXPECT_THAT(refusal(model, source), HasSubstr("missing tensor 'embed.weight', expected with shape [2, 3] (nor is there 'lm_head.weight')"));
+  EXPECT_THAT(
+      refusal(model, source),
+      HasSubstr("missing tensor 'embed.weight', expected with shape [2, 3] (nor is there 'lm_head.weight')"));
 }
 
 TEST(Binding, RefusesAWrongShapeWithTheFileAndBothShapes) {
@@ -50,7 +52,8 @@ TEST(Binding, RefusesAWrongShapeWithTheFileAndBothShapes) {
   source.add("a.weight", DType::kBF16, {2, 4});
   TestModel model;
   model.matrix({{"a.weight", 2}}, 3, {});
-  EXPECT_THAT(refusal(model, source), HasSubstr("a.safetensors: tensor 'a.weight': expected shape [2, 3], found [2, 4]"));
+  EXPECT_THAT(refusal(model, source),
+              HasSubstr("a.safetensors: tensor 'a.weight': expected shape [2, 3], found [2, 4]"));
 }
 
 TEST(Binding, RefusesADtypeThatIsNoWeight) {
@@ -60,9 +63,10 @@ TEST(Binding, RefusesADtypeThatIsNoWeight) {
   TestModel model;
   model.matrix({{"a.weight", 2}}, 3, {});
   model.vector({{"norm.weight", 3}});
-  EXPECT_THAT(refusal(model, source),
-              AllOf(HasSubstr("tensor 'a.weight': expected dtype F32, F16, BF16, F8_E4M3 or F8_E5M2, found I8"),
-                    HasSubstr("tensor 'norm.weight': expected dtype F32, F16, BF16, found F8_E4M3")));
+  EXPECT_THAT(
+      refusal(model, source),
+      AllOf(HasSubstr("tensor 'a.weight': expected dtype F32, F16, BF16, F8_E4M3 or F8_E5M2, found I8"),
+            HasSubstr("tensor 'norm.weight': expected dtype F32, F16, BF16, found F8_E4M3")));
 }
 
 TEST(Binding, RefusesRowsThatWouldBeWrittenTwiceOrNotAtAllOrBeyondTheEnd) {
@@ -125,8 +129,9 @@ TEST(Binding, RefusesMembersOfOneMatrixThatAreStoredDifferently) {
   source.add("k.weight", DType::kBF16, {2, 3});
   TestModel model;
   model.matrix({{"q.weight", 2}, {"k.weight", 2}}, 3, {});
-  EXPECT_THAT(refusal(model, source), AllOf(HasSubstr("must be stored alike"), HasSubstr("'q.weight' (F8_E4M3 without scales)"),
-                                            HasSubstr("'k.weight' (BF16)")));
+  EXPECT_THAT(refusal(model, source),
+              AllOf(HasSubstr("must be stored alike"), HasSubstr("'q.weight' (F8_E4M3 without scales)"),
+                    HasSubstr("'k.weight' (BF16)")));
 }
 
 }  // namespace

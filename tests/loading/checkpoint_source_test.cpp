@@ -43,7 +43,8 @@ std::vector<std::byte> load(const std::filesystem::path& folder) {
   MemoryLedger ledger;
   ReferenceBackend backend(ledger, MatrixLayout::kLanes64, 2);
   WeightLoader(backend, model.parameters, {.drop_page_cache = true}).pull(source);
-  std::vector<std::byte> bytes(matrix.matrix.view().data, matrix.matrix.view().data + matrix.matrix.bytes() - 77 * 4);
+  std::vector<std::byte> bytes(matrix.matrix.view().data,
+                               matrix.matrix.view().data + matrix.matrix.bytes() - 77 * 4);
   const auto* scales = reinterpret_cast<const std::byte*>(matrix.matrix.view().scales);
   bytes.insert(bytes.end(), scales, scales + 77 * 4);
   return bytes;
@@ -56,9 +57,10 @@ TEST(CheckpointSource, OneFileAndShardsLoadToTheSameBytes) {
   const TempFolder sharded;
   write_file(sharded.path() / "model-00001-of-00002.safetensors", source, 1, 3);
   write_file(sharded.path() / "model-00002-of-00002.safetensors", source, 0, 1);
-  sharded.write("model.safetensors.index.json",
-                R"({"metadata": {}, "weight_map": {"q.weight": "model-00002-of-00002.safetensors",)"
-                R"("norm.weight": "model-00001-of-00002.safetensors", "k.weight": "model-00001-of-00002.safetensors"}})");
+  sharded.write(
+      "model.safetensors.index.json",
+      R"({"metadata": {}, "weight_map": {"q.weight": "model-00002-of-00002.safetensors",)"
+      R"("norm.weight": "model-00001-of-00002.safetensors", "k.weight": "model-00001-of-00002.safetensors"}})");
   EXPECT_EQ(load(single.path()), load(sharded.path()));
 }
 
@@ -76,7 +78,8 @@ TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
     WeightLoader(backend, model.parameters, {}).pull(from);
     FAIL();
   } catch (const FormatError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("model.safetensors: tensor 'q.weight': expected shape [71, 33], found [70, 33]"));
+    EXPECT_THAT(error.what(),
+                HasSubstr("model.safetensors: tensor 'q.weight': expected shape [71, 33], found [70, 33]"));
     EXPECT_THAT(error.what(), HasSubstr(folder.path().string()));
   }
 }

@@ -18,7 +18,8 @@ Json load_json() {
   source.add("stranger", DType::kI64, {2}, std::vector<std::byte>(16));
   TestModel model;
   model.vector({{"model.norm.weight", 6}});
-  model.matrix({{"model.layers.0.mlp.up_proj.weight", 130}}, 6, {.quantize = true, .granularity = Granularity::kBlock});
+  model.matrix({{"model.layers.0.mlp.up_proj.weight", 130}}, 6,
+               {.quantize = true, .granularity = Granularity::kBlock});
   model.matrix({{"raw.weight", 4}}, 6, {});
   MemoryLedger ledger;
   ReferenceBackend backend(ledger, MatrixLayout::kLanes64);
@@ -28,17 +29,18 @@ Json load_json() {
 TEST(LoadReport, HasEveryPromisedField) {
   const Json json = load_json();
   for (const char* field : {"predicted_final_bytes", "predicted_peak_bytes", "final_bytes", "peak_bytes",
-                            "process_peak_rss_bytes", "process_rss_before_bytes", "read_bytes", "seconds", "weights",
-                            "missing", "unused", "timeline"}) {
+                            "process_peak_rss_bytes", "process_rss_before_bytes", "read_bytes", "seconds",
+                            "weights", "missing", "unused", "timeline"}) {
     EXPECT_TRUE(json.contains(field)) << field;
   }
   for (const Json& weight : json["weights"]) {
-    for (const char* field : {"name", "source_dtype", "stored_dtype", "shape", "scale_shape", "bytes", "elements",
-                              "sqnr_db", "zero_fraction"}) {
+    for (const char* field : {"name", "source_dtype", "stored_dtype", "shape", "scale_shape", "bytes",
+                              "elements", "sqnr_db", "zero_fraction"}) {
       EXPECT_TRUE(weight.contains(field)) << field;
     }
   }
-  for (const Json& sample : json["timeline"]) EXPECT_TRUE(sample.contains("seconds") && sample.contains("bytes"));
+  for (const Json& sample : json["timeline"])
+    EXPECT_TRUE(sample.contains("seconds") && sample.contains("bytes"));
 }
 
 TEST(LoadReport, HasARowForEveryTensorOfTheCheckpoint) {

@@ -36,7 +36,7 @@ TEST(MemoryPlan, CountsPaddingAndScalesToTheByte) {
   const MemoryPlan plan = plan_memory(tiny.model.parameters, tiny.source, {}, kTarget);
   const int64_t embedding = 100 * 30 * 2;
   const int64_t norm = 30 * 2;
-  const int64_t q = 128 * 32 + 70 * 4;   // two panels of 64 rows, columns in fours, a scale for each row
+  const int64_t q = 128 * 32 + 70 * 4;  // two panels of 64 rows, columns in fours, a scale for each row
   const int64_t up = 64 * 32 + 64 * 4;
   const int64_t head = 128 * 30 * 2;
   EXPECT_EQ(plan.final_bytes, embedding + norm + q + up + head);
@@ -96,8 +96,8 @@ TEST(MemoryPlan, LoadingBuffersStayWithinTheirBudgetForAnyNumberOfThreads) {
   model.matrix({{"a.weight", 4000}}, 1000, {.quantize = true, .granularity = Granularity::kBlock});
   for (const int threads : {1, 2, 8, 64, 200, 1024}) {
     for (const int64_t tile_bytes : {1, 1 << 21, 1 << 30}) {
-      const MemoryPlan plan =
-          plan_memory(model.parameters, source, {.tile_bytes = tile_bytes}, {.weight_layout = {}, .threads = threads});
+      const MemoryPlan plan = plan_memory(model.parameters, source, {.tile_bytes = tile_bytes},
+                                          {.weight_layout = {}, .threads = threads});
       EXPECT_LE(plan.loading_bytes, kLoadingBudget) << threads << " threads, tiles of " << tile_bytes;
       EXPECT_GT(plan.loading_bytes, 0);
     }
@@ -113,8 +113,11 @@ TEST(MemoryPlan, RefusesAWeightOfWhichNoRowFitsTheBudget) {
                    std::span<std::byte> /*into*/) const override {}
 
    private:
-    std::vector<SourceTensor> tensors_{
-        {.name = "wide.weight", .dtype = DType::kF32, .shape = {2, int64_t{1} << 24}, .file = "a", .index = 0}};
+    std::vector<SourceTensor> tensors_{{.name = "wide.weight",
+                                        .dtype = DType::kF32,
+                                        .shape = {2, int64_t{1} << 24},
+                                        .file = "a",
+                                        .index = 0}};
   };
   TestModel model;
   model.matrix({{"wide.weight", 2}}, int64_t{1} << 24, {});

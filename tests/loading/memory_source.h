@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Weights made in a test and offered from memory, and the layers' side of a load: destinations and their parameters.
+/// Weights made in a test and offered from memory, and the layers' side of a load: destinations and their
+/// parameters.
 #pragma once
 
 #include <atomic>
@@ -44,7 +45,8 @@ inline std::vector<float> normal_values(int64_t rows, int64_t cols, unsigned see
   std::normal_distribution<float> normal(0.0F, 0.02F);
   std::vector<float> values;
   for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t col = 0; col < cols; ++col) values.push_back(std::ldexp(normal(random), static_cast<int>(row % 5) - 2));
+    for (int64_t col = 0; col < cols; ++col)
+      values.push_back(std::ldexp(normal(random), static_cast<int>(row % 5) - 2));
   }
   return values;
 }
@@ -52,16 +54,22 @@ inline std::vector<float> normal_values(int64_t rows, int64_t cols, unsigned see
 class MemorySource final : public WeightSource {
  public:
   void add(const std::string& name, DType dtype, std::vector<int64_t> shape, std::vector<std::byte> bytes) {
-    tensors_.push_back({.name = name, .dtype = dtype, .shape = std::move(shape), .file = "a.safetensors", .index = tensors_.size()});
+    tensors_.push_back({.name = name,
+                        .dtype = dtype,
+                        .shape = std::move(shape),
+                        .file = "a.safetensors",
+                        .index = tensors_.size()});
     bytes_.push_back(std::move(bytes));
   }
-  void add(const std::string& name, DType dtype, std::vector<int64_t> shape, const std::vector<float>& values) {
+  void add(const std::string& name, DType dtype, std::vector<int64_t> shape,
+           const std::vector<float>& values) {
     add(name, dtype, std::move(shape), bytes_of(dtype, values));
   }
   /// Random values, from the name alone.
   void add(const std::string& name, DType dtype, std::vector<int64_t> shape) {
     const int64_t rows = shape.size() > 1 ? shape[0] : 1;
-    const auto values = normal_values(rows, shape.back(), static_cast<unsigned>(std::hash<std::string>{}(name)));
+    const auto values =
+        normal_values(rows, shape.back(), static_cast<unsigned>(std::hash<std::string>{}(name)));
     add(name, dtype, std::move(shape), values);
   }
   [[nodiscard]] const std::vector<std::byte>& bytes(const std::string& name) const {
@@ -70,19 +78,24 @@ class MemorySource final : public WeightSource {
     }
     throw std::runtime_error("no tensor " + name);
   }
-  [[nodiscard]] std::vector<float> floats(const std::string& name, DType dtype) const { return floats_of(dtype, bytes(name)); }
+  [[nodiscard]] std::vector<float> floats(const std::string& name, DType dtype) const {
+    return floats_of(dtype, bytes(name));
+  }
   /// The same tensors in the opposite order.
   [[nodiscard]] MemorySource reversed() const {
     MemorySource other;
-    for (size_t i = tensors_.size(); i-- > 0;) other.add(tensors_[i].name, tensors_[i].dtype, tensors_[i].shape, bytes_[i]);
+    for (size_t i = tensors_.size(); i-- > 0;)
+      other.add(tensors_[i].name, tensors_[i].dtype, tensors_[i].shape, bytes_[i]);
     return other;
   }
 
   [[nodiscard]] std::string describe() const override { return "model"; }
   [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return tensors_; }
-  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const override {
+  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                 std::span<std::byte> into) const override {
     const auto row = bytes_[tensor.index].size() / static_cast<size_t>(tensor.rows());
-    check(begin >= 0 && begin < end && end <= tensor.rows() && into.size() == row * static_cast<size_t>(end - begin),
+    check(begin >= 0 && begin < end && end <= tensor.rows() &&
+              into.size() == row * static_cast<size_t>(end - begin),
           "a read outside of the tensor");
     std::memcpy(into.data(), bytes_[tensor.index].data() + row * static_cast<size_t>(begin), into.size());
     read_ += static_cast<int64_t>(into.size());
@@ -90,7 +103,8 @@ class MemorySource final : public WeightSource {
   [[nodiscard]] int64_t read_bytes() const { return read_; }
 
   MemorySource() = default;
-  MemorySource(MemorySource&& other) noexcept : tensors_(std::move(other.tensors_)), bytes_(std::move(other.bytes_)) {}
+  MemorySource(MemorySource&& other) noexcept
+      : tensors_(std::move(other.tensors_)), bytes_(std::move(other.bytes_)) {}
 
  private:
   std::vector<SourceTensor> tensors_;
@@ -112,8 +126,12 @@ class TestModel {
     matrix.cols = cols;
     matrix.rule = rule;
     for (const Member& member : members) {
-      parameters.push_back({.name = member.name, .shape = Shape{member.rows, cols}, .destination = &matrix,
-                            .offset = matrix.rows, .required = true, .twin = {}});
+      parameters.push_back({.name = member.name,
+                            .shape = Shape{member.rows, cols},
+                            .destination = &matrix,
+                            .offset = matrix.rows,
+                            .required = true,
+                            .twin = {}});
       matrix.member_rows.push_back(member.rows);
       matrix.rows += member.rows;
     }
@@ -123,8 +141,12 @@ class TestModel {
     StoredVector& vector = vectors_.emplace_back();
     vector.name = members.front().name;
     for (const Member& member : members) {
-      parameters.push_back({.name = member.name, .shape = Shape{member.rows}, .destination = &vector,
-                            .offset = vector.size, .required = true, .twin = {}});
+      parameters.push_back({.name = member.name,
+                            .shape = Shape{member.rows},
+                            .destination = &vector,
+                            .offset = vector.size,
+                            .required = true,
+                            .twin = {}});
       vector.size += member.rows;
     }
     return vector;

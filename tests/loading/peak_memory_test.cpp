@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The promise about memory, held by the ledger: the peak while loading is what the plan said and little above the end.
+// The promise about memory, held by the ledger: the peak while loading is what the plan said and little above
+// the end.
 #include <gtest/gtest.h>
 
 #include "octet/backend/reference/reference_backend.h"

@@ -23,11 +23,13 @@ class PreQuantized : public testing::Test {
   static constexpr int64_t kRows = 4;
   static constexpr int64_t kCols = 6;
 
-  StoredMatrix& load(const MemorySource& source, const LoadOptions& options = {}, int64_t rows = kRows, int64_t cols = kCols) {
+  StoredMatrix& load(const MemorySource& source, const LoadOptions& options = {}, int64_t rows = kRows,
+                     int64_t cols = kCols) {
     StoredMatrix& matrix = model_.matrix({{"w.weight", rows}}, cols, {.quantize = true});
     report_ = WeightLoader(backend_, {model_.parameters.back()}, options).pull(source);
     std::vector<std::byte> codes(static_cast<size_t>(rows * cols));
-    backend_.read_rows(matrix.matrix.view(), 0, {codes.data(), matrix.matrix.spec().dtype, Shape{rows, cols}});
+    backend_.read_rows(matrix.matrix.view(), 0,
+                       {codes.data(), matrix.matrix.spec().dtype, Shape{rows, cols}});
     EXPECT_EQ(codes, source.bytes("w.weight"));
     EXPECT_FALSE(report_.weights[0].quantized);
     return matrix;
@@ -91,7 +93,8 @@ TEST_F(PreQuantized, AScalePerRowMayBeAVectorOrAColumnOfAnyRealDtype) {
 
 TEST_F(PreQuantized, PowersOfTwoInE8M0AreScalesToo) {
   MemorySource s = source();
-  s.add("w.weight_scale", DType::kF8E8M0, {kRows}, {std::byte{127}, std::byte{128}, std::byte{120}, std::byte{0}});
+  s.add("w.weight_scale", DType::kF8E8M0, {kRows},
+        {std::byte{127}, std::byte{128}, std::byte{120}, std::byte{0}});
   EXPECT_THAT(scales(load(s)), ElementsAre(1.0F, 2.0F, 0x1p-7F, 0x1p-127F));
 }
 
@@ -124,8 +127,10 @@ TEST_F(PreQuantized, WithoutAConfigurationAGridIsOf128OrOfTheBlockThatDividesEve
 TEST_F(PreQuantized, RefusesScalesThatFitNothing) {
   MemorySource s = source();
   s.add("w.weight_scale", DType::kF32, {3}, std::vector<float>{1, 2, 3});
-  EXPECT_THAT(refusal(s), HasSubstr("tensor 'w.weight_scale': found scales of shape [3] for a weight of [4, 6], expected one, "
-                                    "one per row or one per block"));
+  EXPECT_THAT(
+      refusal(s),
+      HasSubstr("tensor 'w.weight_scale': found scales of shape [3] for a weight of [4, 6], expected one, "
+                "one per row or one per block"));
 }
 
 TEST_F(PreQuantized, RefusesScalesOfAnIntegerDtypeAndTwoKindsAtOnce) {
@@ -139,7 +144,8 @@ TEST_F(PreQuantized, RefusesScalesOfAnIntegerDtypeAndTwoKindsAtOnce) {
 }
 
 TEST_F(PreQuantized, RefusesAScaleThatIsNegativeOrNotFinite) {
-  for (const float bad : {-1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float bad :
+       {-1.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     MemorySource s = source();
     s.add("w.weight_scale", DType::kF32, {kRows}, std::vector<float>{1, 1, bad, 1});
     EXPECT_THAT(refusal(s), HasSubstr("tensor 'w.weight_scale': scale 2 is"));
@@ -162,7 +168,8 @@ TEST_F(PreQuantized, MembersWithAndWithoutScalesShareAMatrixWithAScalePerRow) {
   s.add("k.weight", DType::kF8E4M3, {2, kCols});
   s.add("k.weight_scale", DType::kF32, {1}, std::vector<float>{3});
   s.add("v.weight", DType::kBF16, {2, kCols}, std::vector<float>(12, 448.0F));
-  const StoredMatrix& matrix = model_.matrix({{"q.weight", 2}, {"k.weight", 2}, {"v.weight", 2}}, kCols, {.quantize = true});
+  const StoredMatrix& matrix =
+      model_.matrix({{"q.weight", 2}, {"k.weight", 2}, {"v.weight", 2}}, kCols, {.quantize = true});
   WeightLoader(backend_, model_.parameters, {}).pull(s);
   EXPECT_THAT(scales(matrix), ElementsAre(1, 1, 3, 3, 1, 1));
 }
@@ -181,7 +188,8 @@ TEST_F(PreQuantized, RefusesMembersOfDifferentFormatsOrAGridBesideRows) {
   MemorySource formats;
   formats.add("q.weight", DType::kF8E4M3, {4, kCols});
   formats.add("k.weight", DType::kF8E5M2, {4, kCols});
-  EXPECT_THAT(message(formats), AllOf(HasSubstr("'q.weight' (F8_E4M3 without scales)"), HasSubstr("'k.weight' (F8_E5M2 without")));
+  EXPECT_THAT(message(formats), AllOf(HasSubstr("'q.weight' (F8_E4M3 without scales)"),
+                                      HasSubstr("'k.weight' (F8_E5M2 without")));
   MemorySource grids;
   grids.add("q.weight", DType::kF8E4M3, {4, kCols});
   grids.add("q.weight_scale", DType::kF32, {2, 2}, std::vector<float>{1, 1, 1, 1});

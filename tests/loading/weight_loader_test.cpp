@@ -9,7 +9,7 @@
 
 #include "octet/backend/reference/reference_backend.h"
 #include "octet/base/checked_math.h"
-#include "tests/loading/memory_source.h"
+#include "tests/loading/load_rig.h"
 
 namespace octet {
 namespace {
@@ -18,44 +18,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-constexpr auto kVllm = NumericsProfile::kVllm;
-constexpr auto kPackage = NumericsProfile::kCompressedTensors;
-
-struct Device {
-  explicit Device(MatrixLayout layout = MatrixLayout::kRowMajor, int threads = 1) : backend(ledger, layout, threads) {}
-  MemoryLedger ledger;
-  ReferenceBackend backend;
-
-  /// The stored elements, row by row.
-  std::vector<std::byte> codes(const StoredMatrix& matrix) {
-    const QuantMatrixView view = matrix.matrix.view();
-    std::vector<std::byte> bytes(static_cast<size_t>(view.rows * view.cols * dtype_size(view.dtype)));
-    backend.read_rows(view, 0, {bytes.data(), view.dtype, Shape{view.rows, view.cols}});
-    return bytes;
-  }
-  static std::vector<float> scales(const StoredMatrix& matrix) {
-    const QuantMatrixView view = matrix.matrix.view();
-    return {view.scales, view.scales + matrix.matrix.spec().scale_count()};
-  }
-  LoadReport load(const TestModel& model, const WeightSource& source, LoadOptions options = {}) {
-    return WeightLoader(backend, model.parameters, std::move(options)).pull(source);
-  }
-};
-
-template <class E, class Body>
-std::string refusal(Body&& body) {
-  try {
-    body();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
-StorageRule rule_of(Granularity granularity, NumericsProfile profile = kVllm, DType format = DType::kF8E4M3) {
-  return {.quantize = true, .format = format, .granularity = granularity, .numerics = profile};
-}
 
 float rounded(float value, DType dtype) {
   return visit_float(dtype, [&]<class T>() { return to_float(from_float<T>(value)); });
@@ -80,7 +42,8 @@ float expected_scale(float amax, const StorageRule& rule, DType source) {
     return source == DType::kBF16 ? 0x1p-7F : source == DType::kF16 ? 0x1p-10F : 0x1p-23F;
   }
   if (rule.granularity == Granularity::kTensor) return amax / max;
-  if (rule.granularity == Granularity::kChannel) return std::max(amax / max, static_cast<float>(1.0 / (512.0 * max)));
+  if (rule.granularity == Granularity::kChannel)
+    return std::max(amax / max, static_cast<float>(1.0 / (512.0 * max)));
   return std::max(amax, 1e-4F) / max;
 }
 
@@ -89,13 +52,18 @@ float expected_quotient(float x, float scale, const StorageRule& rule, DType sou
   return rule.granularity == Granularity::kChannel ? x / scale : x * (1.0F / scale);
 }
 
-Expected expect(const std::vector<float>& x, int64_t rows, int64_t cols, const StorageRule& rule, DType source) {
+Expected expect(const std::vector<float>& x, int64_t rows, int64_t cols, const StorageRule& rule,
+                DType source) {
   Expected result;
-  const int64_t block_rows = rule.granularity == Granularity::kTensor ? rows : rule.granularity == Granularity::kChannel ? 1 : 128;
+  const int64_t block_rows = rule.granularity == Granularity::kTensor    ? rows
+                             : rule.granularity == Granularity::kChannel ? 1
+                                                                         : 128;
   const int64_t block_cols = rule.granularity == Granularity::kBlock ? 128 : cols;
   const int64_t grid_cols = ceil_div(cols, block_cols);
   std::vector<float> amax(static_cast<size_t>(ceil_div(rows, block_rows) * grid_cols));
-  const auto block = [&](int64_t i) { return static_cast<size_t>(i / cols / block_rows * grid_cols + i % cols / block_cols); };
+  const auto block = [&](int64_t i) {
+    return static_cast<size_t>(i / cols / block_rows * grid_cols + i % cols / block_cols);
+  };
   for (int64_t i = 0; i < rows * cols; ++i) {
     amax[block(i)] = std::max(amax[block(i)], std::fabs(x[static_cast<size_t>(i)]));
   }
@@ -103,12 +71,14 @@ Expected expect(const std::vector<float>& x, int64_t rows, int64_t cols, const S
     const float value = x[static_cast<size_t>(i)];
     const float scale = expected_scale(amax[block(i)], rule, source);
     const float quotient = rule.raw_cast ? value : expected_quotient(value, scale, rule, source);
-    const bool saturates = !rule.raw_cast && rule.numerics == kVllm && rule.granularity == Granularity::kTensor;
+    const bool saturates =
+        !rule.raw_cast && rule.numerics == kVllm && rule.granularity == Granularity::kTensor;
     result.codes.push_back(code_of(quotient, rule.format, saturates));
   }
   if (rule.raw_cast) return result;
   for (const float most : amax) result.scales.push_back(expected_scale(most, rule, source));
-  if (rule.granularity == Granularity::kTensor) result.scales.assign(static_cast<size_t>(rows), result.scales[0]);
+  if (rule.granularity == Granularity::kTensor)
+    result.scales.assign(static_cast<size_t>(rows), result.scales[0]);
   return result;
 }
 
@@ -118,31 +88,13 @@ std::vector<uint8_t> as_codes(const std::vector<std::byte>& bytes) {
   return codes;
 }
 
-std::vector<StorageRule> all_rules() {
-  std::vector<StorageRule> rules;
-  for (const DType format : {DType::kF8E4M3, DType::kF8E5M2}) {
-    for (const NumericsProfile profile : {kVllm, kPackage}) {
-      for (const Granularity granularity : {Granularity::kTensor, Granularity::kChannel, Granularity::kBlock}) {
-        rules.push_back(rule_of(granularity, profile, format));
-      }
-    }
-    rules.push_back({.quantize = true, .format = format, .raw_cast = true});
-  }
-  return rules;
-}
-
-std::string describe(const StorageRule& rule) {
-  return std::string(to_string(rule.format)) + " " + std::string(to_string(rule.granularity)) + " " +
-         std::string(to_string(rule.numerics)) + (rule.raw_cast ? " raw" : "");
-}
-
 TEST(WeightLoader, StoresEveryGranularityFormatAndProfileAsTheRuleForOneElementSays) {
   constexpr int64_t kRows = 131;
   constexpr int64_t kCols = 203;
   for (const DType source_dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
     MemorySource source;
     auto values = normal_values(kRows, kCols, 1);
-    std::fill_n(values.begin(), kCols, 0.0F);       // a row of zeros
+    std::fill_n(values.begin(), kCols, 0.0F);  // a row of zeros
     values[kCols] = -0.0F;
     source.add("w.weight", source_dtype, {kRows, kCols}, values);
     for (const StorageRule& rule : all_rules()) {
@@ -152,7 +104,8 @@ TEST(WeightLoader, StoresEveryGranularityFormatAndProfileAsTheRuleForOneElementS
         const StoredMatrix& matrix = model.matrix({{"w.weight", kRows}}, kCols, rule);
         Device device(layout);
         device.load(model, source);
-        const Expected expected = expect(source.floats("w.weight", source_dtype), kRows, kCols, rule, source_dtype);
+        const Expected expected =
+            expect(source.floats("w.weight", source_dtype), kRows, kCols, rule, source_dtype);
         EXPECT_EQ(as_codes(device.codes(matrix)), expected.codes);
         EXPECT_EQ(Device::scales(matrix), expected.scales);
         EXPECT_EQ(matrix.matrix.spec().layout, layout);
@@ -183,8 +136,10 @@ TEST(WeightLoader, MergingChangesNoCodeAndNoScale) {
     source.add("gate.weight", DType::kBF16, {9, 150});
     TestModel merged;
     TestModel apart;
-    const StoredMatrix& whole = merged.matrix({{"q.weight", 131}, {"gate.weight", 9}, {"up.weight", 70}}, 150, rule);
-    const StoredMatrix* parts[] = {&apart.matrix({{"q.weight", 131}}, 150, rule), &apart.matrix({{"gate.weight", 9}}, 150, rule),
+    const StoredMatrix& whole =
+        merged.matrix({{"q.weight", 131}, {"gate.weight", 9}, {"up.weight", 70}}, 150, rule);
+    const StoredMatrix* parts[] = {&apart.matrix({{"q.weight", 131}}, 150, rule),
+                                   &apart.matrix({{"gate.weight", 9}}, 150, rule),
                                    &apart.matrix({{"up.weight", 70}}, 150, rule)};
     Device device;
     device.load(merged, source);
@@ -204,29 +159,30 @@ TEST(WeightLoader, MergingChangesNoCodeAndNoScale) {
 
 TEST(WeightLoader, BytesDependNeitherOnThreadsNorOnTilesNorOnTheOrderOfTheFile) {
   MemorySource source;
-  source.add("a.weight", DType::kBF16, {300, 200});
-  source.add("norm.weight", DType::kF32, {4097});
-  source.add("b.weight", DType::kF32, {5, 200});
+  source.add("a.weight", DType::kBF16, {140, 130});
+  source.add("norm.weight", DType::kF32, {1021});
+  source.add("b.weight", DType::kF32, {5, 130});
   const MemorySource reversed = source.reversed();
   for (const StorageRule& rule : all_rules()) {
     SCOPED_TRACE(describe(rule));
     std::vector<std::byte> codes;
     std::vector<float> scales;
     for (const int threads : {1, 2, 5}) {
-      for (const int64_t tile_bytes : {1, 700, 100'000, 8'000'000}) {
+      for (const int64_t tile_bytes : {1, 700, 40'000}) {
         TestModel model;
-        const StoredMatrix& matrix = model.matrix({{"a.weight", 300}, {"b.weight", 5}}, 200, rule);
-        const StoredVector& vector = model.vector({{"norm.weight", 4097}});
+        const StoredMatrix& matrix = model.matrix({{"a.weight", 140}, {"b.weight", 5}}, 130, rule);
+        const StoredVector& vector = model.vector({{"norm.weight", 1021}});
         Device device(MatrixLayout::kLanes64, threads);
         const MemorySource& from = tile_bytes == 700 ? reversed : source;
-        const LoadReport report = device.load(model, from, {.compute_dtype = DType::kF32, .tile_bytes = tile_bytes});
+        const LoadReport report =
+            device.load(model, from, {.compute_dtype = DType::kF32, .tile_bytes = tile_bytes});
         if (codes.empty()) {
           codes = device.codes(matrix);
           scales = Device::scales(matrix);
         }
         EXPECT_EQ(device.codes(matrix), codes);
         EXPECT_EQ(Device::scales(matrix), scales);
-        EXPECT_EQ(std::memcmp(vector.tensor.view().data(), source.bytes("norm.weight").data(), 4097 * 4), 0);
+        EXPECT_EQ(std::memcmp(vector.tensor.view().data(), source.bytes("norm.weight").data(), 1021 * 4), 0);
         EXPECT_EQ(report.final_bytes, report.predicted_final_bytes);
         EXPECT_EQ(report.peak_bytes, report.predicted_peak_bytes);
       }
@@ -291,35 +247,9 @@ TEST(WeightLoader, RefusesAValueBeyondTheComputeDtype) {
   model.matrix({{"w.weight", 1}}, 2, {});
   Device device;
   EXPECT_THAT(refusal<FormatError>([&] { device.load(model, source, {.compute_dtype = DType::kF16}); }),
-              AllOf(HasSubstr("tensor 'w.weight': holds values beyond the range of F16"), HasSubstr("--dtype bfloat16")));
+              AllOf(HasSubstr("tensor 'w.weight': holds values beyond the range of F16"),
+                    HasSubstr("--dtype bfloat16")));
   EXPECT_EQ(device.ledger.current(), 0);
-}
-
-TEST(WeightLoader, RefusesNonFiniteValuesNamingEveryTensorWithItsFirstRowAndCount) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  const float inf = std::numeric_limits<float>::infinity();
-  for (const StorageRule& rule : all_rules()) {
-    SCOPED_TRACE(describe(rule));
-    MemorySource source;
-    std::vector<float> values(40, 0.5F);
-    values[17] = nan;
-    values[33] = -inf;
-    values[36] = inf;
-    source.add("a.weight", DType::kBF16, {10, 4}, values);
-    source.add("b.weight", DType::kBF16, {1, 4}, {1, 2, inf, 3});
-    TestModel model;
-    const StoredMatrix& a = model.matrix({{"a.weight", 10}}, 4, rule);
-    model.matrix({{"b.weight", 1}}, 4, rule);
-    Device device(MatrixLayout::kRowMajor, 2);
-    EXPECT_THAT(refusal<FormatError>([&] { device.load(model, source, {.tile_bytes = 16}); }),
-                AllOf(HasSubstr("tensor 'a.weight': 3 values are NaN or infinite, the first in row 4;"),
-                      HasSubstr("tensor 'b.weight': 1 values are NaN or infinite, the first in row 0;")));
-    EXPECT_TRUE(a.matrix.empty());
-    EXPECT_EQ(device.ledger.current(), 0);
-    const LoadReport report = device.load(model, source, {.allow_nonfinite = true, .tile_bytes = 16});
-    EXPECT_EQ(report.weights[0].nonfinite, 3);
-    EXPECT_EQ(report.weights[1].nonfinite, 1);
-  }
 }
 
 TEST(WeightLoader, WeightsThatAreNotQuantizedMayHoldInfinity) {
@@ -354,7 +284,8 @@ TEST(WeightLoader, EqualTwinsAreComparedInSilence) {
   model.parameters[0].twin = "lm_head.weight";
   Device device;
   std::vector<std::string> warnings;
-  const LoadReport report = device.load(model, source, {.tile_bytes = 64, .warn = [&](const auto& w) { warnings.push_back(w); }});
+  const LoadReport report =
+      device.load(model, source, {.tile_bytes = 64, .warn = [&](const auto& w) { warnings.push_back(w); }});
   ASSERT_EQ(report.twins.size(), 1U);
   EXPECT_EQ(report.twins[0].differing, 0);
   EXPECT_EQ(report.weights[1].use, TensorUse::kTwin);
@@ -370,11 +301,14 @@ TEST(WeightLoader, DifferingTwinsAreCountedAndToldOf) {
   model.parameters[0].twin = "lm_head.weight";
   Device device;
   std::vector<std::string> warnings;
-  const LoadReport report = device.load(model, source, {.tile_bytes = 1, .warn = [&](const auto& w) { warnings.push_back(w); }});
+  const LoadReport report =
+      device.load(model, source, {.tile_bytes = 1, .warn = [&](const auto& w) { warnings.push_back(w); }});
   ASSERT_EQ(report.twins.size(), 1U);
   EXPECT_EQ(report.twins[0].differing, 2);
   EXPECT_EQ(report.twins[0].max_abs_difference, 2.0);
-  EXPECT_THAT(warnings, ElementsAre(HasSubstr("'embed.weight' and 'lm_head.weight' are one table in this model but differ in 2")));
+  EXPECT_THAT(warnings,
+              ElementsAre(HasSubstr(
+                  "'embed.weight' and 'lm_head.weight' are one table in this model but differ in 2")));
   EXPECT_EQ(device.codes(matrix), source.bytes("embed.weight"));
 }
 
@@ -387,75 +321,10 @@ TEST(WeightLoader, ATwinOfAnotherShapeIsToldOfAndLeftAlone) {
   model.parameters[0].twin = "lm_head.weight";
   Device device;
   std::vector<std::string> warnings;
-  const LoadReport report = device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
+  const LoadReport report =
+      device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("shape [3, 3] instead of [2, 3]")));
   EXPECT_THAT(report.twins, IsEmpty());
-}
-
-TEST(WeightLoader, CancellingReleasesEverything) {
-  MemorySource source;
-  source.add("a.weight", DType::kBF16, {100, 50});
-  source.add("norm.weight", DType::kBF16, {50});
-  for (const int threads : {1, 3}) {
-    TestModel model;
-    const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
-    const StoredVector& vector = model.vector({{"norm.weight", 50}});
-    Device device(MatrixLayout::kRowMajor, threads);
-    EXPECT_THAT(refusal<Interrupted>([&] { device.load(model, source, {.tile_bytes = 128, .progress = [](const LoadProgress&) { return false; }}); }),
-                HasSubstr("stopped"));
-    EXPECT_TRUE(matrix.matrix.empty());
-    EXPECT_TRUE(vector.tensor.empty());
-    EXPECT_EQ(device.ledger.current(), 0);
-    device.load(model, source);
-    EXPECT_FALSE(matrix.matrix.empty());
-  }
-}
-
-TEST(WeightLoader, AReadThatFailsReleasesEverything) {
-  class Failing final : public WeightSource {
-   public:
-    explicit Failing(const MemorySource& inner) : inner_(inner) {}
-    [[nodiscard]] std::string describe() const override { return "model"; }
-    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const override {
-      if (begin > 50) throw FormatError("the disk fails");
-      inner_.read_rows(tensor, begin, end, into);
-    }
-
-   private:
-    const MemorySource& inner_;
-  };
-  MemorySource source;
-  source.add("a.weight", DType::kBF16, {100, 50});
-  const Failing failing(source);
-  TestModel model;
-  const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
-  Device device(MatrixLayout::kRowMajor, 3);
-  EXPECT_EQ(refusal<FormatError>([&] { device.load(model, failing, {.tile_bytes = 128}); }), "the disk fails");
-  EXPECT_TRUE(matrix.matrix.empty());
-  EXPECT_EQ(device.ledger.current(), 0);
-}
-
-TEST(WeightLoader, ProgressEndsWithEveryByteReadAndShowsThePlan) {
-  for (const StorageRule& rule : all_rules()) {
-    MemorySource source;
-    source.add("a.weight", DType::kBF16, {300, 50});
-    source.add("b.weight", DType::kBF16, {129, 50});
-    TestModel model;
-    model.matrix({{"a.weight", 300}}, 50, rule);
-    model.matrix({{"b.weight", 129}}, 50, rule);
-    Device device;
-    LoadProgress last;
-    const LoadReport report = device.load(model, source, {.tile_bytes = 1000, .progress = [&](const LoadProgress& p) {
-                                                            last = p;
-                                                            return true;
-                                                          }});
-    EXPECT_EQ(last.bytes_read, last.bytes_total) << describe(rule);
-    EXPECT_EQ(last.bytes_read, source.read_bytes());
-    EXPECT_EQ(report.read_bytes, source.read_bytes());
-    EXPECT_EQ(last.planned_peak_bytes, report.predicted_peak_bytes);
-    EXPECT_EQ(last.memory_bytes, report.peak_bytes);
-  }
 }
 
 TEST(WeightLoader, TellsOfUnusedTensorsAndPassesOverKnownOnes) {
@@ -467,7 +336,8 @@ TEST(WeightLoader, TellsOfUnusedTensorsAndPassesOverKnownOnes) {
   model.matrix({{"a.weight", 3}}, 5, {});
   Device device;
   std::vector<std::string> warnings;
-  const LoadReport report = device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
+  const LoadReport report =
+      device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
   EXPECT_THAT(report.unused, ElementsAre("stranger"));
   EXPECT_THAT(warnings, ElementsAre("1 tensors of the checkpoint are not used: 'stranger'"));
   EXPECT_EQ(report.weights[2].use, TensorUse::kSkipped);
@@ -480,7 +350,8 @@ TEST(WeightLoader, WarnsOfARawCastThatUnderflows) {
   model.matrix({{"tiny.weight", 1}}, 4, {.quantize = true, .raw_cast = true});
   Device device;
   std::vector<std::string> warnings;
-  const LoadReport report = device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
+  const LoadReport report =
+      device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
   EXPECT_EQ(report.weights[0].stats.zeroed, 3);
   EXPECT_THAT(warnings, ElementsAre(HasSubstr("the raw cast underflows in 1 of 1 quantized weights")));
 }
@@ -494,33 +365,6 @@ TEST(WeightLoader, CountsWhatARawCastSaturates) {
   const LoadReport report = device.load(model, source);
   EXPECT_EQ(report.weights[0].stats.saturated, 2);
   EXPECT_EQ(as_codes(device.codes(matrix)), (std::vector<uint8_t>{0x7E, 0xFE, 0x7E, 0x38}));
-}
-
-TEST(WeightLoader, DropsTheCacheOfWhatItReadWhenAsked) {
-  class Counting final : public WeightSource {
-   public:
-    explicit Counting(const MemorySource& inner) : inner_(inner) {}
-    [[nodiscard]] std::string describe() const override { return "model"; }
-    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end, std::span<std::byte> into) const override {
-      inner_.read_rows(tensor, begin, end, into);
-    }
-    void drop_cache(const SourceTensor& tensor) const override { dropped.push_back(tensor.name); }
-    mutable std::vector<std::string> dropped;
-
-   private:
-    const MemorySource& inner_;
-  };
-  MemorySource source;
-  source.add("a.weight", DType::kBF16, {3, 5});
-  for (const bool drop : {false, true}) {
-    const Counting counting(source);
-    TestModel model;
-    model.matrix({{"a.weight", 3}}, 5, {});
-    Device device;
-    device.load(model, counting, {.drop_page_cache = drop});
-    EXPECT_EQ(counting.dropped.size(), drop ? 1U : 0U);
-  }
 }
 
 }  // namespace

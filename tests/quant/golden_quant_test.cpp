@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Codes and scales that public packages wrote, held bit for bit through the way a weight really goes: abs_max, scale,
-// quantize, on every instruction set of this machine and on the reference.
+// Codes and scales that public packages wrote, held bit for bit through the way a weight really goes:
+// abs_max, scale, quantize, on every instruction set of this machine and on the reference.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -74,7 +74,7 @@ Case case_of(const Json& json, DType source) {
           .cols = json["shape"][1],
           .raw = raw,
           .rule = {.numerics = json["profile"] == "compressed-tensors" ? NumericsProfile::kCompressedTensors
-                                                                        : NumericsProfile::kVllm,
+                                                                       : NumericsProfile::kVllm,
                    .granularity = granularity_of(json["granularity"]),
                    .format = json["format"] == "e4m3" ? DType::kF8E4M3 : DType::kF8E5M2,
                    .source = source}};
@@ -100,12 +100,15 @@ void set_scales(const Case& c, ConstTensorView x, Backend& backend, const QuantM
   const int64_t runs = ceil_div(c.cols, segment);
   std::vector<float> amax(static_cast<size_t>(c.rows * runs));
   backend.abs_max(x, segment, segment, view_of(amax.data(), Shape{c.rows, runs}));
-  const auto at = [&](int64_t row, int64_t run) -> float& { return amax[static_cast<size_t>(row * runs + run)]; };
+  const auto at = [&](int64_t row, int64_t run) -> float& {
+    return amax[static_cast<size_t>(row * runs + run)];
+  };
   const int64_t band = grid ? kScaleBlock : c.rule.granularity == Granularity::kTensor ? c.rows : 1;
   for (int64_t row = 0; row < c.rows; ++row) {
     for (int64_t run = 0; run < runs; ++run) {
       float most = 0;
-      for (int64_t r = row / band * band; r < std::min(c.rows, (row / band + 1) * band); ++r) most = std::max(most, at(r, run));
+      for (int64_t r = row / band * band; r < std::min(c.rows, (row / band + 1) * band); ++r)
+        most = std::max(most, at(r, run));
       const float scale = scale_from_amax(most, c.rule);
       w.scales[grid ? w.parts[0].index(row, run * kScaleBlock) : row] = scale;
     }
@@ -117,7 +120,8 @@ std::vector<std::byte> scale_bytes(const Case& c, const QuantMatrixView& w, size
   std::vector<std::byte> result(bytes);
   const size_t held = static_cast<size_t>(w.scale_kind == ScaleKind::kGrid
                                               ? ceil_div(c.rows, kScaleBlock) * ceil_div(c.cols, kScaleBlock)
-                                              : c.rows) * sizeof(float);
+                                              : c.rows) *
+                      sizeof(float);
   std::memcpy(result.data(), w.scales, std::min(bytes, held));
   return result;
 }
@@ -125,22 +129,26 @@ std::vector<std::byte> scale_bytes(const Case& c, const QuantMatrixView& w, size
 TEST(GoldenQuant, EveryBackendWritesTheCodesAndScalesOfThePublicPackages) {
   const Json manifest = parse_json(read_text_file(kFolder / "manifest.json"), "manifest.json");
   const std::string inputs = manifest["inputs"];
-  if (!std::filesystem::exists(kFolder / inputs)) FAIL() << "tests/golden/quant/" << inputs << " is not there";
+  if (!std::filesystem::exists(kFolder / inputs))
+    FAIL() << "tests/golden/quant/" << inputs << " is not there";
   MemoryLedger ledger;
   const auto backends = candidates(ledger);
   Files files;
   int compared = 0;
   for (const Json& json : manifest["cases"]) {
     const std::string granularity = json["granularity"];
-    if (granularity == "per_token_group" || granularity == "per_token") continue;  // quantize_activations' own tests
+    if (granularity == "per_token_group" || granularity == "per_token")
+      continue;  // quantize_activations' own tests
     DType source = DType::kF32;
     const auto input = files.read(inputs, json["input"], &source);
     const Case c = case_of(json, source);
     const auto codes = files.read(json["file"], json["prefix"].get<std::string>() + ".codes");
-    const auto scales = c.raw ? std::vector<std::byte>() : files.read(json["file"], json["prefix"].get<std::string>() + ".scales");
+    const auto scales = c.raw ? std::vector<std::byte>()
+                              : files.read(json["file"], json["prefix"].get<std::string>() + ".scales");
     const ConstTensorView x(input.data(), source, Shape{c.rows, c.cols});
     for (const Candidate& candidate : backends) {
-      SCOPED_TRACE(candidate.name + ", " + json["file"].get<std::string>() + ", " + json["prefix"].get<std::string>());
+      SCOPED_TRACE(candidate.name + ", " + json["file"].get<std::string>() + ", " +
+                   json["prefix"].get<std::string>());
       const QuantMatrix matrix = make_matrix(c, *candidate.backend);
       const QuantMatrixView w = matrix.view();
       if (!c.raw) set_scales(c, x, *candidate.backend, w);

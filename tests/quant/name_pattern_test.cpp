@@ -11,7 +11,9 @@ namespace {
 
 using testing::HasSubstr;
 
-bool matches(const std::string& pattern, std::string_view module) { return NamePattern(pattern).matches(module); }
+bool matches(const std::string& pattern, std::string_view module) {
+  return NamePattern(pattern).matches(module);
+}
 
 std::string refusal(const std::string& pattern) {
   try {
@@ -28,7 +30,9 @@ TEST(NamePattern, AnExactNameMatchesThatModuleOnly) {
   EXPECT_FALSE(matches("up_proj", "model.layers.1.mlp.up_proj"));
 }
 
-TEST(NamePattern, ADotInANameIsNotAWildcard) { EXPECT_FALSE(matches("a.b", "axb")); }
+TEST(NamePattern, ADotInANameIsNotAWildcard) {
+  EXPECT_FALSE(matches("a.b", "axb"));
+}
 
 TEST(NamePattern, ANameWithItsWeightSuffixMeansTheModule) {
   EXPECT_TRUE(matches("model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.up_proj"));

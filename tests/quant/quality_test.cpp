@@ -52,12 +52,16 @@ TEST(Quality, ARawCastUnderflowsBelow25DecibelsOrAboveFivePercentZeros) {
   EXPECT_TRUE(underflows(weight("a", 0.003, 6)));
 }
 
-TEST(Quality, AScaledWeightNeverCountsAsUnderflow) { EXPECT_FALSE(underflows(weight("a", 0.5, 50, false))); }
+TEST(Quality, AScaledWeightNeverCountsAsUnderflow) {
+  EXPECT_FALSE(underflows(weight("a", 0.5, 50, false)));
+}
 
 TEST(Quality, TheWarningNamesTheWorstFirstAndTheCure) {
-  const std::vector<WeightQuality> weights = {weight("fine", 0.001, 0), weight("bad", 0.01, 1), weight("worst", 0.1, 20)};
+  const std::vector<WeightQuality> weights = {weight("fine", 0.001, 0), weight("bad", 0.01, 1),
+                                              weight("worst", 0.1, 20)};
   const std::string text = underflow_warning(weights).value_or("");
-  EXPECT_THAT(text, AllOf(HasSubstr("2 of 3 quantized weights"), HasSubstr("worst (10.0 dB, 20.0 % zeroed), bad (20.0 dB"),
+  EXPECT_THAT(text, AllOf(HasSubstr("2 of 3 quantized weights"),
+                          HasSubstr("worst (10.0 dB, 20.0 % zeroed), bad (20.0 dB"),
                           HasSubstr("leave out --raw-cast"), Not(HasSubstr("fine"))));
 }
 

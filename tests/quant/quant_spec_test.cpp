@@ -42,13 +42,15 @@ TEST(QuantSpec, RoutersAndTheLikeAreNeverQuantized) {
 }
 
 TEST(QuantSpec, HeadAndEmbeddingTakeTheGranularityOfTheLayers) {
-  const QuantSpec spec({.quantization = Granularity::kBlock, .fp8_lm_head = true, .fp8_embedding = true, .ignore = {}});
+  const QuantSpec spec(
+      {.quantization = Granularity::kBlock, .fp8_lm_head = true, .fp8_embedding = true, .ignore = {}});
   EXPECT_EQ(spec.rule("lm_head", WeightRole::kLmHead).granularity, Granularity::kBlock);
   EXPECT_EQ(spec.rule("model.embed_tokens", WeightRole::kEmbedding).granularity, Granularity::kBlock);
 }
 
 TEST(QuantSpec, HeadAndEmbeddingTakeRowsWhereTheLayersAreLeftAlone) {
-  const QuantSpec spec({.quantization = std::nullopt, .fp8_lm_head = true, .fp8_embedding = true, .ignore = {}});
+  const QuantSpec spec(
+      {.quantization = std::nullopt, .fp8_lm_head = true, .fp8_embedding = true, .ignore = {}});
   EXPECT_FALSE(spec.rule("model.layers.0.mlp.up_proj", WeightRole::kLinear).quantize);
   EXPECT_TRUE(spec.rule("lm_head", WeightRole::kLmHead).quantize);
   EXPECT_EQ(spec.rule("lm_head", WeightRole::kLmHead).granularity, Granularity::kChannel);
@@ -109,17 +111,20 @@ TEST(QuantSpec, RefusesARawCastWithBlockOrTensorScales) {
               HasSubstr("a raw cast stores no scales, so it cannot be combined with per-block scales"));
   EXPECT_THAT(refusal({.quantization = Granularity::kTensor, .raw_cast = true, .ignore = {}}),
               HasSubstr("cannot be combined with per-tensor scales"));
-  EXPECT_EQ(refusal({.quantization = std::nullopt, .raw_cast = true, .fp8_lm_head = true, .ignore = {}}), "accepted");
+  EXPECT_EQ(refusal({.quantization = std::nullopt, .raw_cast = true, .fp8_lm_head = true, .ignore = {}}),
+            "accepted");
 }
 
 TEST(QuantSpec, RefusesStaticActivationsWithARawCast) {
   EXPECT_THAT(refusal({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kStatic}),
               HasSubstr("static activations take theirs from a checkpoint with scales"));
-  EXPECT_EQ(refusal({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kDynamic}), "accepted");
+  EXPECT_EQ(refusal({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kDynamic}),
+            "accepted");
 }
 
 TEST(QuantSpec, RefusesAFormatThatIsNotFp8) {
-  EXPECT_THAT(refusal({.fp8_format = DType::kI8, .ignore = {}}), HasSubstr("must be F8_E4M3 or F8_E5M2, not I8"));
+  EXPECT_THAT(refusal({.fp8_format = DType::kI8, .ignore = {}}),
+              HasSubstr("must be F8_E4M3 or F8_E5M2, not I8"));
 }
 
 TEST(QuantSpec, ReportsAllContradictionsTogether) {

@@ -15,7 +15,8 @@ constexpr auto kPackage = NumericsProfile::kCompressedTensors;
 
 float scale(float amax, NumericsProfile profile, Granularity granularity, DType source = DType::kBF16,
             DType format = DType::kF8E4M3) {
-  return scale_from_amax(amax, {.numerics = profile, .granularity = granularity, .format = format, .source = source});
+  return scale_from_amax(
+      amax, {.numerics = profile, .granularity = granularity, .format = format, .source = source});
 }
 
 TEST(Scales, VllmPerTensorDividesAndHasNoFloor) {

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/loading/load_session.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "tests/loading/load_rig.h"
+
+namespace octet {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+TEST(LoadSession, RefusesNonFiniteValuesNamingEveryTensorWithItsFirstRowAndCount) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float inf = std::numeric_limits<float>::infinity();
+  for (const StorageRule& rule : all_rules()) {
+    SCOPED_TRACE(describe(rule));
+    MemorySource source;
+    std::vector<float> values(40, 0.5F);
+    values[17] = nan;
+    values[33] = -inf;
+    values[36] = inf;
+    source.add("a.weight", DType::kBF16, {10, 4}, values);
+    source.add("b.weight", DType::kBF16, {1, 4}, {1, 2, inf, 3});
+    TestModel model;
+    const StoredMatrix& a = model.matrix({{"a.weight", 10}}, 4, rule);
+    model.matrix({{"b.weight", 1}}, 4, rule);
+    Device device(MatrixLayout::kRowMajor, 2);
+    EXPECT_THAT(refusal<FormatError>([&] { device.load(model, source, {.tile_bytes = 16}); }),
+                AllOf(HasSubstr("tensor 'a.weight': 3 values are NaN or infinite, the first in row 4;"),
+                      HasSubstr("tensor 'b.weight': 1 values are NaN or infinite, the first in row 0;")));
+    EXPECT_TRUE(a.matrix.empty());
+    EXPECT_EQ(device.ledger.current(), 0);
+    const LoadReport report = device.load(model, source, {.allow_nonfinite = true, .tile_bytes = 16});
+    EXPECT_EQ(report.weights[0].nonfinite, 3);
+    EXPECT_EQ(report.weights[1].nonfinite, 1);
+  }
+}
+
+TEST(LoadSession, CancellingReleasesEverythingAtAnyMoment) {
+  MemorySource source;
+  source.add("a.weight", DType::kBF16, {100, 50});
+  source.add("norm.weight", DType::kBF16, {50});
+  for (const int threads : {1, 3}) {
+    for (const int last_call : {1, 2}) {  // before the first tile, after the last
+      TestModel model;
+      const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
+      const StoredVector& vector = model.vector({{"norm.weight", 50}});
+      Device device(MatrixLayout::kRowMajor, threads);
+      int calls = 0;
+      const auto stop = [&](const LoadProgress&) { return ++calls < last_call; };
+      EXPECT_THAT(
+          refusal<Interrupted>([&] { device.load(model, source, {.tile_bytes = 128, .progress = stop}); }),
+          HasSubstr("stopped"));
+      EXPECT_TRUE(matrix.matrix.empty());
+      EXPECT_TRUE(vector.tensor.empty());
+      EXPECT_EQ(device.ledger.current(), 0);
+      device.load(model, source);
+      EXPECT_FALSE(matrix.matrix.empty());
+    }
+  }
+}
+
+TEST(LoadSession, AReadThatFailsReleasesEverything) {
+  class Failing final : public WeightSource {
+   public:
+    explicit Failing(const MemorySource& inner) : inner_(inner) {}
+    [[nodiscard]] std::string describe() const override { return "model"; }
+    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
+    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                   std::span<std::byte> into) const override {
+      if (begin > 50) throw FormatError("the disk fails");
+      inner_.read_rows(tensor, begin, end, into);
+    }
+
+   private:
+    const MemorySource& inner_;
+  };
+  MemorySource source;
+  source.add("a.weight", DType::kBF16, {100, 50});
+  const Failing failing(source);
+  TestModel model;
+  const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
+  Device device(MatrixLayout::kRowMajor, 3);
+  EXPECT_EQ(refusal<FormatError>([&] { device.load(model, failing, {.tile_bytes = 128}); }),
+            "the disk fails");
+  EXPECT_TRUE(matrix.matrix.empty());
+  EXPECT_EQ(device.ledger.current(), 0);
+}
+
+TEST(LoadSession, ProgressEndsWithEveryByteReadAndShowsThePlan) {
+  for (const StorageRule& rule : all_rules()) {
+    MemorySource source;
+    source.add("a.weight", DType::kBF16, {300, 50});
+    source.add("b.weight", DType::kBF16, {129, 50});
+    TestModel model;
+    model.matrix({{"a.weight", 300}}, 50, rule);
+    model.matrix({{"b.weight", 129}}, 50, rule);
+    Device device;
+    LoadProgress last;
+    const LoadReport report =
+        device.load(model, source, {.tile_bytes = 1000, .progress = [&](const LoadProgress& p) {
+                                      last = p;
+                                      return true;
+                                    }});
+    EXPECT_EQ(last.bytes_read, last.bytes_total) << describe(rule);
+    EXPECT_EQ(last.bytes_read, source.read_bytes());
+    EXPECT_EQ(report.read_bytes, source.read_bytes());
+    EXPECT_EQ(last.planned_peak_bytes, report.predicted_peak_bytes);
+    EXPECT_EQ(last.memory_bytes, report.peak_bytes);
+  }
+}
+
+TEST(LoadSession, DropsTheCacheOfWhatItReadWhenAsked) {
+  class Counting final : public WeightSource {
+   public:
+    explicit Counting(const MemorySource& inner) : inner_(inner) {}
+    [[nodiscard]] std::string describe() const override { return "model"; }
+    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
+    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
+                   std::span<std::byte> into) const override {
+      inner_.read_rows(tensor, begin, end, into);
+    }
+    void drop_cache(const SourceTensor& tensor) const override { dropped.push_back(tensor.name); }
+    mutable std::vector<std::string> dropped;
+
+   private:
+    const MemorySource& inner_;
+  };
+  MemorySource source;
+  source.add("a.weight", DType::kBF16, {3, 5});
+  for (const bool drop : {false, true}) {
+    const Counting counting(source);
+    TestModel model;
+    model.matrix({{"a.weight", 3}}, 5, {});
+    Device device;
+    device.load(model, counting, {.drop_page_cache = drop});
+    EXPECT_EQ(counting.dropped.size(), drop ? 1U : 0U);
+  }
+}
+
+}  // namespace
+}  // namespace octet
