@@ -166,6 +166,10 @@ TEST(TokenizerFiles, RefusesWrongTypesInTheConfigurationByField) {
               HasSubstr("special_tokens_map.json: field bos_token"));
 }
 
+TEST(TokenizerFiles, IgnoresOtherFieldsThatOnlySoundLikeTokens) {
+  EXPECT_EQ(refusal_of("tokenizer_config.json", R"({"dollars_per_token": 5, "image_token": "<image>"})"), "");
+}
+
 TEST(TokenizerFiles, RefusesAFolderInTheFilesPlace) {
   ModelFolder folder;
   folder.write("tokenizer.json/inside", "x");

@@ -6,6 +6,10 @@ use std::path::Path;
 use crate::fault::{read_object, Fault};
 use crate::json::Json;
 
+/// The names that must be tokens; other fields that end in `_token` may be anything.
+const STANDARD: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
 /// A token of the configuration, with the flags that an added token has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigToken {
@@ -71,15 +75,20 @@ impl SpecialTokens {
             {
                 self.read_extra(key, value, path)?;
             } else if key.ends_with("_token") && !matches!(value, Json::Null | Json::Bool(_)) {
-                let token = special(value).ok_or_else(|| {
-                    Fault::format(format!(
-                        "{}: field {key}: expected a string or an object with \"content\", found {}",
-                        path.display(),
-                        value.kind()
-                    ))
-                })?;
-                self.set_named(key, token.content.clone());
-                self.added.push(token);
+                match special(value) {
+                    Some(token) => {
+                        self.set_named(key, token.content.clone());
+                        self.added.push(token);
+                    }
+                    None if STANDARD.contains(&key.as_str()) => {
+                        return Err(Fault::format(format!(
+                            "{}: field {key}: expected a string or an object with \"content\", found {}",
+                            path.display(),
+                            value.kind()
+                        )));
+                    }
+                    None => {}
+                }
             }
         }
         Ok(())
