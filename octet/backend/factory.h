@@ -11,9 +11,9 @@
 namespace octet {
 
 struct BackendOptions {
-  std::string device = "auto";      ///< "auto", "cpu" or "reference"
-  int threads = 0;                  ///< 0: one for each core the process may use
-  std::optional<CpuIsa> isa;        ///< a lower instruction set than the best, for "cpu"
+  std::string device = "auto";               ///< "auto", "cpu" or "reference"
+  int threads = 0;                           ///< 0: one for each core the process may use
+  std::optional<CpuIsa> isa = std::nullopt;  ///< a lower instruction set than the best, for "cpu"
 };
 
 /// `ledger` must outlive the backend. Throws ConfigError naming what is known for an unknown device, an instruction
