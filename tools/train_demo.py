@@ -30,50 +30,33 @@ from transformers.utils import logging
 
 BOS, EOS, PAD = "<|begin_of_text|>", "<|end_of_text|>", "<|pad|>"
 USER, ASSISTANT, END_OF_TURN = "<|user|>", "<|assistant|>", "<|end_of_turn|>"
+ROLES = {"bos": BOS, "eos": EOS, "pad": PAD}
 SPECIAL_TOKENS = [BOS, EOS, PAD, USER, ASSISTANT, END_OF_TURN]
 
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
-    "{% if message['role'] == 'assistant' %}{{ '<|assistant|>' }}{% else %}{{ '<|user|>' }}{% endif %}"
+    "{{ '<|assistant|>' if message['role'] == 'assistant' else '<|user|>' }}"
     "{{ '\\n' + message['content'] | trim + '<|end_of_turn|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
 )
 
-CONFIG_FIELDS = [
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "max_position_embeddings",
-    "rms_norm_eps",
-    "attention_bias",
-    "mlp_bias",
-    "tie_word_embeddings",
-    "initializer_range",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-]
+CONFIG_FIELDS = (
+    "model_type vocab_size hidden_size intermediate_size num_hidden_layers num_attention_heads "
+    "num_key_value_heads head_dim hidden_act max_position_embeddings rms_norm_eps attention_bias "
+    "mlp_bias tie_word_embeddings initializer_range bos_token_id eos_token_id pad_token_id"
+).split()
 
 ROPE_THETA = 10000.0
 SIZE_LIMIT_BYTES = 8_000_000
 IGNORED_LABEL = -100
 
 
-# ---------------------------------------------------------------------------------------- texts
-
-
 def split_held_out(text, fraction):
     """Cuts the last `fraction` of a text off, at the first paragraph break from there on."""
-    cut = int(len(text) * (1.0 - fraction))
-    blank = text.find("\n\n", cut)
-    cut = cut if blank < 0 else blank + 2
-    return text[:cut], text[cut:]
+    blank = text.find("\n\n", int(len(text) * (1.0 - fraction)))
+    if blank < 0:
+        raise SystemExit("a text needs a paragraph break (an empty line) in its held-out part")
+    return text[: blank + 2], text[blank + 2 :]
 
 
 def dialogue_turns(text):
@@ -84,9 +67,6 @@ def dialogue_turns(text):
         if re.fullmatch(r"[A-Z][A-Za-z' ]{1,30}:", name.strip()) and speech.strip():
             turns.append(speech.strip())
     return turns
-
-
-# ------------------------------------------------------------------------------------ tokenizer
 
 
 def train_tokenizer(texts, vocab_size):
@@ -111,19 +91,13 @@ def train_tokenizer(texts, vocab_size):
 
 def write_tokenizer(tokenizer, folder, positions):
     tokenizer.save(str(folder / "tokenizer.json"))
-    config = {
+    config = {f"{role}_token": token for role, token in ROLES.items()} | {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": BOS,
-        "eos_token": EOS,
-        "pad_token": PAD,
         "clean_up_tokenization_spaces": False,
         "model_max_length": positions,
         "chat_template": CHAT_TEMPLATE,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
-
-
-# -------------------------------------------------------------------------------------- windows
 
 
 @dataclass
@@ -152,18 +126,15 @@ class Windows:
         self.chat_share = chat_share
         self.documents = [encode_document(tokenizer, text) for text in texts]
         self.weights = [len(document.ids) for document in self.documents]
-        self.turns = [self._encode_turns(tokenizer, text) for text in texts]
-        self.plays = [turns for turns in self.turns if len(turns) >= 64]
+        turns = [self._encode_turns(tokenizer, text) for text in texts]
+        self.plays = [play for play in turns if len(play) >= 64]
 
     @staticmethod
     def _encode_turns(tokenizer, text):
         rows = []
         for speech in dialogue_turns(text):
-            as_user = tokenizer.encode(f"{USER}\n{speech}{END_OF_TURN}\n", add_special_tokens=False)
-            as_reply = tokenizer.encode(
-                f"{ASSISTANT}\n{speech}{END_OF_TURN}\n", add_special_tokens=False
-            )
-            rows.append((as_user.ids, as_reply.ids))
+            turns = [f"{role}\n{speech}{END_OF_TURN}\n" for role in (USER, ASSISTANT)]
+            rows.append([tokenizer.encode(turn, add_special_tokens=False).ids for turn in turns])
         return rows
 
     def _text_window(self, draw):
@@ -212,24 +183,18 @@ def held_out_windows(tokenizer, texts, length):
 @torch.no_grad()
 def held_out_loss(model, windows):
     """Mean natural-log loss per token over the windows."""
-    was_training = model.training
     model.eval()
     total, count = 0.0, 0
     for window in windows:
         logits = model(input_ids=window[None, :-1]).logits[0]
         total += F.cross_entropy(logits.float(), window[1:], reduction="sum").item()
         count += len(window) - 1
-    model.train(was_training)
     return total / count
-
-
-# ----------------------------------------------------------------------------------------- model
 
 
 def make_model(arguments, tokenizer):
     """The Llama in float32; embedding and branch outputs are dropped out while training."""
     config = LlamaConfig(
-        architectures=["LlamaForCausalLM"],
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=arguments.hidden,
         intermediate_size=arguments.intermediate,
@@ -238,31 +203,26 @@ def make_model(arguments, tokenizer):
         num_key_value_heads=arguments.kv_heads,
         head_dim=arguments.head_dim,
         max_position_embeddings=arguments.positions,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         rms_norm_eps=1e-5,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.token_to_id(BOS),
-        eos_token_id=tokenizer.token_to_id(EOS),
-        pad_token_id=tokenizer.token_to_id(PAD),
+        **{f"{role}_token_id": tokenizer.token_to_id(token) for role, token in ROLES.items()},
         use_cache=False,
     )
-    config.rope_parameters = {"rope_type": "default", "rope_theta": ROPE_THETA}
     model = LlamaForCausalLM(config).float()
 
     def drop(module, _inputs, output):
         if not module.training:
             return output
-        first = output[0] if isinstance(output, tuple) else output
-        first = F.dropout(first, arguments.dropout)
-        return (first, *output[1:]) if isinstance(output, tuple) else first
+        if isinstance(output, tuple):  # attention: the output and its weights
+            return (F.dropout(output[0], arguments.dropout), *output[1:])
+        return F.dropout(output, arguments.dropout)
 
     model.model.embed_tokens.register_forward_hook(drop)
     for layer in model.model.layers:
         layer.self_attn.register_forward_hook(drop)
         layer.mlp.register_forward_hook(drop)
     return model
-
-
-# ------------------------------------------------------------------------------------- optimizer
 
 
 def orthogonalize(matrices):
@@ -324,20 +284,15 @@ def make_optimizers(model, arguments):
     ]
 
 
-def rate_factor(progress, warmup, decay):
-    """Warm-up, then constant, then a cosine down to zero over the last `decay` of the run.
+def rate_factor(progress, decay):
+    """Constant, then a cosine down to zero over the last `decay` of the run.
 
     The constant part does not depend on the run's length, so a longer or shorter run can go on
     from the state of another (--resume) and is still the run that its own command describes.
     """
-    if progress < warmup:
-        return progress / warmup
     if progress < 1 - decay:
         return 1.0
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 1 + decay) / decay)))
-
-
-# -------------------------------------------------------------------------------------- training
 
 
 class Trainer:
@@ -357,38 +312,32 @@ class Trainer:
 
     def train(self):
         arguments = self.arguments
-        self.model.train()
         recent = []
-        while not self._finished():
+        while self._progress() < 1:
             recent.append(self._one_step())
-            if self.step % arguments.evaluate_every == 0 or self._finished():
+            if self.step % arguments.evaluate_every == 0 or self._progress() >= 1:
                 self._evaluate(sum(recent) / len(recent))
                 recent = []
             if arguments.state and self.step % arguments.save_every == 0:
                 self.save_state(arguments.state)
 
-    def _finished(self):
+    def _progress(self):
         if self.arguments.minutes is None:
-            return self.step >= self.arguments.steps
-        return time.monotonic() - self.began >= 60 * self.arguments.minutes
-
-    def _rate_factor(self):
-        arguments = self.arguments
-        if arguments.minutes is not None:
-            spent = (time.monotonic() - self.began) / (60 * arguments.minutes)
-            return max(1e-3, rate_factor(spent, 0.02, arguments.decay_share))
-        warm = min(1.0, (self.step + 1) / arguments.warmup_steps)
-        return warm * rate_factor(self.step / arguments.steps, 0.0, arguments.decay_share)
+            return self.step / self.arguments.steps
+        return (time.monotonic() - self.began) / (60 * self.arguments.minutes)
 
     def _one_step(self):
         arguments = self.arguments
+        progress = self._progress()
         torch.manual_seed(arguments.seed * 1_000_003 + self.step)  # dropout, the same on resuming
+        self.model.train()
         inputs, labels = self.windows.batch(arguments.seed, self.step, arguments.batch)
         logits = self.model(input_ids=inputs).logits
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED_LABEL)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        factor = self._rate_factor()
+        warm = min(1.0, (self.step + 1) / arguments.warmup_steps)
+        factor = warm * rate_factor(progress, arguments.decay_share)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = arguments.learning_rate * factor
@@ -415,18 +364,14 @@ class Trainer:
         averaged = held_out_loss(self.model, self.held_out)
         if plain < averaged:
             self._swap_average()
-        loss = min(plain, averaged)
-        if loss < self.best:
-            self.best = loss
+        if min(plain, averaged) < self.best:
+            self.best = min(plain, averaged)
             write_model(self.model, self.tokenizer, self.arguments.output)
         if plain >= averaged:
             self._swap_average()
         minutes = (time.monotonic() - self.began) / 60
-        print(
-            f"step {self.step}  train {train_loss:.4f}  held-out {plain:.4f}"
-            f"  averaged {averaged:.4f}  best {self.best:.4f}  {minutes:.1f} min",
-            flush=True,
-        )
+        losses = f"train {train_loss:.4f}  held-out {plain:.4f}  averaged {averaged:.4f}"
+        print(f"step {self.step}  {losses}  best {self.best:.4f}  {minutes:.1f} min", flush=True)
 
     def save_state(self, path):
         state = {
@@ -436,7 +381,7 @@ class Trainer:
             "average": self.average,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
-        partial = path.with_suffix(".partial")
+        partial = path.with_suffix(".partial")  # a run that is cut off keeps the state before
         torch.save(state, partial)
         partial.replace(path)
 
@@ -448,9 +393,6 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
-# ---------------------------------------------------------------------------------------- output
-
-
 def write_model(model, tokenizer, folder):
     """The Hugging Face folder: config, generation config, tokenizer and bfloat16 weights."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -459,14 +401,9 @@ def write_model(model, tokenizer, folder):
     # The older spelling of these two, which older and newer readers both know.
     config |= {"rope_theta": ROPE_THETA, "torch_dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = {
-        "bos_token_id": tokenizer.token_to_id(BOS),
-        "eos_token_id": [tokenizer.token_to_id(EOS), tokenizer.token_to_id(END_OF_TURN)],
-        "pad_token_id": tokenizer.token_to_id(PAD),
-        "do_sample": True,
-        "temperature": 0.8,
-        "top_p": 0.95,
-    }
+    generation = {name: config[name] for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    generation["eos_token_id"] = [tokenizer.token_to_id(EOS), tokenizer.token_to_id(END_OF_TURN)]
+    generation |= {"do_sample": True, "temperature": 0.8, "top_p": 0.95}
     (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     write_tokenizer(tokenizer, folder, model.config.max_position_embeddings)
     tensors = {
@@ -483,10 +420,9 @@ def write_model(model, tokenizer, folder):
 
 
 def report(arguments, tokenizer, held_out):
-    """Loads what was written, as written (bfloat16 weights), and measures it on the held-out text."""
+    """Measures what was written, as written (bfloat16 weights), on the held-out texts."""
     model = LlamaForCausalLM.from_pretrained(arguments.output, dtype=torch.bfloat16).float()
-    parameters = sum(p.numel() for p in model.parameters())
-    print(f"parameters {parameters}")
+    print(f"{sum(p.numel() for p in model.parameters())} parameters")
     parts = [(path.name, [text]) for path, text in zip(arguments.text, held_out)]
     for name, texts in parts + [("all", held_out)]:
         windows = held_out_windows(tokenizer, texts, arguments.positions)
@@ -507,13 +443,13 @@ def parse_arguments():
     add("--write-held-out", type=Path, metavar="FILE", help="write the held-out text and stop")
     add("--report", action="store_true", help="measure the model in --output and stop")
     add("--held-out-share", type=float, default=0.05, help="share of each text kept for measuring")
-    add("--steps", type=int, default=3000)
+    add("--steps", type=int, default=800)
     add("--minutes", type=float, help="train this long instead of --steps (not repeatable)")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=2)
     add("--state", type=Path, help="keep a state here that --resume can go on from")
     add("--resume", type=Path, help="go on from this state")
-    add("--vocabulary", type=int, default=2048)
+    add("--vocabulary", type=int, default=4096)
     add("--hidden", type=int, default=192)
     add("--intermediate", type=int, default=512)
     add("--layers", type=int, default=6)
@@ -555,8 +491,7 @@ def main():
     trainer = Trainer(arguments, tokenizer, texts, held_out)
     if arguments.resume:
         trainer.load_state(arguments.resume)
-    count = sum(p.numel() for p in trainer.model.parameters())
-    print(f"{count} parameters, {sum(trainer.windows.weights)} training tokens", flush=True)
+    print(f"{sum(trainer.windows.weights)} training tokens", flush=True)
     trainer.train()
     report(arguments, tokenizer, held_out)
 
