@@ -5,6 +5,7 @@
 #include <set>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "octet/base/faults.h"
 #include "octet/loading/destination_rules.h"
@@ -183,8 +184,8 @@ class Binder {
   void sort_pieces() {
     std::vector<size_t> order(result_.pieces.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return result_.pieces[a].source->index < result_.pieces[b].source->index;
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return std::pair(result_.pieces[a].source->index, a) < std::pair(result_.pieces[b].source->index, b);
     });
     std::vector<size_t> place_of(order.size());
     std::vector<Piece> sorted;

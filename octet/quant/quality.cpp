@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <sstream>
+#include <utility>
 
 namespace octet {
 namespace {
@@ -54,8 +55,9 @@ std::optional<std::string> underflow_warning(std::span<const WeightQuality> weig
     if (underflows(weight)) worst.push_back(&weight);
   }
   if (worst.empty()) return std::nullopt;
-  std::stable_sort(worst.begin(), worst.end(),
-                   [](const auto* a, const auto* b) { return sqnr_or_infinity(*a) < sqnr_or_infinity(*b); });
+  std::sort(worst.begin(), worst.end(), [](const WeightQuality* a, const WeightQuality* b) {
+    return std::pair(sqnr_or_infinity(*a), a) < std::pair(sqnr_or_infinity(*b), b);
+  });
   std::ostringstream text;
   text.precision(1);
   text << std::fixed << "the raw cast underflows in " << worst.size() << " of " << weights.size()
