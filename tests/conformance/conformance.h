@@ -24,8 +24,6 @@ struct Candidate {
 
 /// All that this build and this machine can run.
 [[nodiscard]] std::vector<Candidate> candidates();
-/// Those of the cpu backend; none where it is not built.
-[[nodiscard]] std::vector<Candidate> cpu_candidates();
 
 /// For GTest's messages.
 inline void PrintTo(const Candidate& candidate, std::ostream* out) { *out << candidate.name; }
