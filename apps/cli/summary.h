@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What was done, in a few lines for people, and the figures that `--json` gives of a run.
+#pragma once
+
+#include "apps/cli/console.h"
+#include "octet/llm/llm.h"
+
+namespace octet::cli {
+
+/// Quantized weights, memory, load.
+void summarize_load(LLM& llm, const Console& console);
+/// Prompt and answer.
+void summarize_generation(const Generation& generation, const Console& console);
+
+/// New tokens per second after the first; 0 where there is none.
+[[nodiscard]] double decode_rate(const Generation& generation);
+/// The field `memory`.
+[[nodiscard]] Json memory_json(LLM& llm);
+
+}  // namespace octet::cli
