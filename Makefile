@@ -50,7 +50,7 @@ bench: setup ## build and run every benchmark: each checks its kernels before it
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,dev)
 	@cmake --build --preset dev -j $(JOBS)
-	@for program in $(DEV)/bin/bench_*; do echo "== $$program"; $$program || exit 1; done
+	@for program in $(DEV)/bin/*_bench; do echo "== $$program"; $$program || exit 1; done
 
 install: build ## install the program, library headers and demo model under PREFIX
 	@cmake --install build/release --prefix $(PREFIX)
