@@ -10,4 +10,7 @@ namespace octet {
 /// Throws ConfigError when this build has no kernels for `isa`. That the machine supports it is the caller's to know.
 [[nodiscard]] const Kernels& kernels_for(CpuIsa isa);
 
+/// `isa` itself. Throws ConfigError naming what the machine has when it lacks `isa`.
+[[nodiscard]] CpuIsa checked_isa(CpuIsa isa);
+
 }  // namespace octet

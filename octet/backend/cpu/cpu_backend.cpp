@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/backend/cpu/cpu_backend.h"
 
-#include <algorithm>
-
 #include "octet/backend/cpu/choose_kernels.h"
-#include "octet/base/error.h"
 
 namespace octet {
 
-CpuBackend::CpuBackend(int threads, CpuIsa isa, MemoryLedger& ledger)
-    : isa_(isa), kernels_(kernels_for(isa)), ledger_(ledger), threads_(threads),
+CpuBackend::CpuBackend(int threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger)
+    : isa_(isa), kernels_(kernels), ledger_(ledger), threads_(threads),
       multiply_({.kernels = kernels_.multiply, .allocator = allocator_, .ledger = ledger, .threads = threads_}),
-      attention_(kernels_.attention, allocator_, ledger, threads_),
-      reference_(ledger, MatrixLayout::kLanes64) {}
+      attention_(kernels_.attention, allocator_, ledger, threads_) {}
 
 std::string CpuBackend::describe() const {
   const int threads = threads_.threads();
@@ -21,13 +17,8 @@ std::string CpuBackend::describe() const {
 }
 
 std::unique_ptr<Backend> make_cpu_backend(int threads, std::optional<CpuIsa> isa, MemoryLedger& ledger) {
-  const std::vector<CpuIsa> supported = supported_isas();
-  if (isa && std::ranges::find(supported, *isa) == supported.end()) {
-    std::string names;
-    for (const CpuIsa each : supported) names += (names.empty() ? "" : ", ") + std::string(to_string(each));
-    throw ConfigError("isa: this machine lacks " + std::string(to_string(*isa)) + "; it has " + names);
-  }
-  return std::make_unique<CpuBackend>(threads, isa.value_or(supported.back()), ledger);
+  const CpuIsa chosen = checked_isa(isa.value_or(supported_isas().back()));
+  return std::make_unique<CpuBackend>(threads, chosen, kernels_for(chosen), ledger);
 }
 
 }  // namespace octet

@@ -10,7 +10,6 @@
 #include "octet/backend/cpu/cpu_attention.h"
 #include "octet/backend/cpu/kernels.h"
 #include "octet/backend/cpu/multiply.h"
-#include "octet/backend/reference/reference_backend.h"
 
 namespace octet {
 
@@ -22,7 +21,7 @@ namespace octet {
 /// cpu_step_ops.cpp; each prepares the work and calls a kernel of the table.
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(int threads, CpuIsa isa, MemoryLedger& ledger);
+  CpuBackend(int threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger);
 
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] Allocator& allocator() override { return allocator_; }
@@ -53,13 +52,12 @@ class CpuBackend final : public Backend {
 
  private:
   CpuIsa isa_;
-  const Kernels& kernels_;
+  Kernels kernels_;
   MemoryLedger& ledger_;
   HostAllocator allocator_;
   ThreadPool threads_;
   CpuMultiply multiply_;
   CpuAttention attention_;
-  ReferenceBackend reference_;
 };
 
 }  // namespace octet

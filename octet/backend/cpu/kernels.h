@@ -4,6 +4,7 @@
 /// emit as code and a linker could then share with a machine that lacks the instructions.
 #pragma once
 
+#include "octet/backend/cpu/ceiling_kernels.h"
 #include "octet/backend/cpu/multiply_kernels.h"
 #include "octet/backend/cpu/ops_kernels.h"
 #include "octet/backend/cpu/quantize_kernels.h"
@@ -15,6 +16,7 @@ struct Kernels {
   QuantizeKernels quantize;
   ElementwiseKernels elementwise;
   AttentionKernels attention;
+  CeilingKernels ceiling;
 };
 
 /// Each in a file of its own, kernels_<isa>.cpp, which alone is compiled for that instruction set.

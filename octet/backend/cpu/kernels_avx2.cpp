@@ -3,6 +3,7 @@
 #include "octet/backend/cpu/simd_avx2.h"
 #include "octet/backend/cpu/lanes_avx2.h"
 // The kernels, written once over the functions of simd_<isa>.h and lanes_<isa>.h.
+#include "octet/backend/cpu/ceiling-inl.h"
 #include "octet/backend/cpu/multiply-inl.h"
 #include "octet/backend/cpu/quantize-inl.h"
 #include "octet/backend/cpu/elementwise-inl.h"
@@ -18,6 +19,7 @@ const Kernels& kernels_avx2() {
       .quantize = OCTET_ISA::kQuantizeKernels,
       .elementwise = OCTET_ISA::kElementwiseKernels,
       .attention = OCTET_ISA::kAttentionKernels,
+      .ceiling = OCTET_ISA::kCeilingKernels,
   };
   return kTable;
 }

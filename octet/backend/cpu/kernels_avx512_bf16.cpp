@@ -3,6 +3,7 @@
 #include "octet/backend/cpu/simd_avx512_bf16.h"
 #include "octet/backend/cpu/lanes_avx512.h"
 // The kernels, written once over the functions of simd_<isa>.h and lanes_<isa>.h.
+#include "octet/backend/cpu/ceiling_bf16-inl.h"
 #include "octet/backend/cpu/multiply_bf16-inl.h"
 #include "octet/backend/cpu/quantize-inl.h"
 #include "octet/backend/cpu/elementwise-inl.h"
@@ -18,6 +19,7 @@ const Kernels& kernels_avx512_bf16() {
       .quantize = OCTET_ISA::kQuantizeKernels,
       .elementwise = OCTET_ISA::kElementwiseKernels,
       .attention = OCTET_ISA::kAttentionKernels,
+      .ceiling = OCTET_ISA::kCeilingKernelsBf16,
   };
   return kTable;
 }

@@ -15,8 +15,11 @@ namespace {
 
 inline constexpr int64_t kRows = 64;
 inline constexpr int64_t kPanelVectors = kRows / kLanes;
-/// How far ahead of the multiply a line of weights is asked for.
+/// How far ahead of the multiply a line of weights is asked for: by a single pass over them,
 inline constexpr int64_t kPrefetchBytes = 4096;
+/// and where several strips pass over a chunk of columns one after another: the strip's own lines in the next chunk.
+template <class W>
+inline constexpr int64_t kChunkBytes = kChunkCells / W::kCells * kCellBytes;
 
 /// What a loop over a strip of rows works on.
 struct Strip {
@@ -28,36 +31,78 @@ struct Strip {
   bool resume;         // the sums go on from `sums`
 };
 
-/// V vectors of rows times T tokens, the weights widened in registers. `group_bytes` is the distance between groups.
-template <class W, int V, int T, int64_t kGroupBytes, bool kPrefetch>
-inline void multiply_strip(const Strip& strip, Specials& specials) {
+/// One token: the vectors of rows one after another, its cells of x in registers.
+template <class W, int V, int64_t kGroupBytes>
+inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups, F32 (&sum)[V], Specials& specials) {
+  for (int64_t g = 0; g < groups; ++g) {
+    typename W::Operand cells[W::kCells];
+#pragma GCC unroll 4
+    for (int j = 0; j < W::kCells; ++j) cells[j] = W::broadcast(x + j * 4);
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      const std::byte* at = w + v * kLanes * 4;
+      if ((v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
+      const I32 lanes = load_lanes(at);
+      if constexpr (W::kHasSpecials) specials.see(lanes);
+      const typename W::Prepared prepared = W::prepare(lanes);
+#pragma GCC unroll 4
+      for (int j = 0; j < W::kCells; ++j) sum[v] = W::multiply_add(W::widen(prepared, j), cells[j], sum[v]);
+    }
+    w += kGroupBytes;
+    x += W::kCells * 4;
+  }
+}
+
+/// Several tokens: column by column, so that a widened vector serves all of them and a broadcast all rows.
+template <class W, int V, int T, int64_t kGroupBytes>
+inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
+  const std::byte* w = strip.weights;
+  const std::byte* x = strip.x;
+  const int64_t stride = strip.x_stride;
+  for (int64_t g = 0; g < strip.groups; ++g) {
+    typename W::Prepared prepared[V];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      const std::byte* at = w + v * kLanes * 4;
+      if ((v * kLanes * 4) % 64 == 0 && kGroupBytes == kCellBytes) prefetch_near(at + kChunkBytes<W>);
+      const I32 lanes = load_lanes(at);
+      if constexpr (W::kHasSpecials) specials.see(lanes);
+      prepared[v] = W::prepare(lanes);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < W::kCells; ++j) {
+      typename W::Operand widened[V];
+#pragma GCC unroll 16
+      for (int v = 0; v < V; ++v) widened[v] = W::widen(prepared[v], j);
+#pragma GCC unroll 16
+      for (int t = 0; t < T; ++t) {
+        const typename W::Operand cell = W::broadcast(x + t * stride + j * 4);
+#pragma GCC unroll 16
+        for (int v = 0; v < V; ++v) sum[t][v] = W::multiply_add(widened[v], cell, sum[t][v]);
+      }
+    }
+    w += kGroupBytes;
+    x += W::kCells * 4;
+  }
+}
+
+/// V vectors of rows times T tokens, the weights widened in registers. `kGroupBytes` is the distance between groups.
+/// Not inlined: each has the registers to itself.
+template <class W, int V, int T, int64_t kGroupBytes>
+[[gnu::noinline]] void multiply_strip(const Strip& strip, Specials& specials) {
   F32 sum[T][V];
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) sum[t][v] = strip.resume ? load(strip.sums + t * kRows + v * kLanes) : zero();
   }
-  const std::byte* w = strip.weights;
-  const std::byte* x = strip.x;
-  for (int64_t g = 0; g < strip.groups; ++g) {
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) {
-      const I32 lanes = load_lanes(w + v * kLanes * 4);
-      if constexpr (kPrefetch) {
-        if ((v * kLanes * 4) % 64 == 0) prefetch(w + v * kLanes * 4 + kPrefetchBytes);
-      }
-      if constexpr (W::kHasSpecials) specials.see(lanes);
-      typename W::Operand operand[W::kCells];
-      W::widen(lanes, operand);
-#pragma GCC unroll 16
-      for (int j = 0; j < W::kCells; ++j) {
-#pragma GCC unroll 16
-        for (int t = 0; t < T; ++t) sum[t][v] = W::multiply_add(operand[j], x + t * strip.x_stride + j * 4, sum[t][v]);
-      }
-    }
-    w += kGroupBytes;
-    x += W::kCells * 4;
+  Specials seen = specials;
+  if constexpr (T == 1) {
+    multiply_one<W, V, kGroupBytes>(strip.weights, strip.x, strip.groups, sum[0], seen);
+  } else {
+    multiply_many<W, V, T, kGroupBytes>(strip, sum, seen);
   }
+  specials = seen;
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) {
 #pragma GCC unroll 16
@@ -67,21 +112,23 @@ inline void multiply_strip(const Strip& strip, Specials& specials) {
 
 /// Widens the strip's groups into cells that follow each other: [groups * kCells][V * kLanes].
 template <class W, int V>
-inline void decode_strip(const std::byte* weights, int64_t groups, std::byte* cells, Specials& specials) {
+[[gnu::noinline]] void decode_strip(const std::byte* weights, int64_t groups, std::byte* cells, Specials& specials) {
+  Specials seen = specials;
   for (int64_t g = 0; g < groups; ++g) {
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
-      const I32 lanes = load_lanes(weights + v * kLanes * 4);
-      if ((v * kLanes * 4) % 64 == 0) prefetch(weights + v * kLanes * 4 + kPrefetchBytes);
-      if constexpr (W::kHasSpecials) specials.see(lanes);
-      typename W::Operand operand[W::kCells];
-      W::widen(lanes, operand);
-#pragma GCC unroll 16
-      for (int j = 0; j < W::kCells; ++j) store_cells(cells + (j * V + v) * kLanes * 4, operand[j]);
+      const std::byte* at = weights + v * kLanes * 4;
+      if ((v * kLanes * 4) % 64 == 0) prefetch_near(at + kChunkBytes<W>);
+      const I32 lanes = load_lanes(at);
+      if constexpr (W::kHasSpecials) seen.see(lanes);
+      const typename W::Prepared prepared = W::prepare(lanes);
+#pragma GCC unroll 4
+      for (int j = 0; j < W::kCells; ++j) store_cells(cells + (j * V + v) * kLanes * 4, W::widen(prepared, j));
     }
     weights += kCellBytes;
     cells += W::kCells * V * kLanes * 4;
   }
+  specials = seen;
 }
 
 /// Rows of a row-major matrix as groups of a panel, zero where there is no element.
@@ -113,7 +160,7 @@ struct Chunk {
 template <class W, int V, int T>
 inline void multiply_fused(const Chunk& c, Specials& specials) {
   for (int64_t v = 0; v < kPanelVectors; v += V) {
-    multiply_strip<W, V, T, kCellBytes, true>(
+    multiply_strip<W, V, T, kCellBytes>(
         {c.weights + v * kLanes * 4, c.groups, c.x, c.x_stride, c.sums + v * kLanes, c.resume}, specials);
   }
 }
@@ -122,7 +169,7 @@ inline void multiply_fused(const Chunk& c, Specials& specials) {
 template <class W, int T>
 inline void multiply_tile(int64_t count, const Strip& strip, Specials& specials) {
   if (count == T) {
-    multiply_strip<typename W::Decoded, kTileVectors, T, kTileVectors * kLanes * 4, false>(strip, specials);
+    multiply_strip<typename W::Decoded, kTileVectors, T, kTileVectors * kLanes * 4>(strip, specials);
   } else if constexpr (T > 1) {
     multiply_tile<W, T - 1>(count, strip, specials);
   }

@@ -13,14 +13,17 @@ struct PairOperands {
   using Operand = I32;
   static constexpr bool kHasSpecials = false;  // infinities and NaN are looked up as such
   static constexpr int kLargestFinite = 0;
-  static F32 multiply_add(I32 w, const std::byte* x, F32 sum) { return dot_bf16(sum, w, broadcast_pair(x)); }
+  static I32 broadcast(const std::byte* x) { return broadcast_pair(x); }
+  static F32 multiply_add(I32 w, I32 x, F32 sum) { return dot_bf16(sum, w, x); }
 };
 
 /// bfloat16 weights, and what the others become when they are decoded ahead.
 struct PairsBF16 : PairOperands {
   using Decoded = PairsBF16;
   static constexpr int kCells = 1;
-  static void widen(I32 lanes, I32 (&out)[1]) { out[0] = lanes; }
+  using Prepared = I32;
+  static I32 prepare(I32 lanes) { return lanes; }
+  static I32 widen(I32 lanes, int) { return lanes; }
 };
 
 /// The bytes of the bfloat16 of each of 128 magnitudes.
@@ -66,12 +69,17 @@ struct PairsFp8 : PairOperands {
   static constexpr int kCells = 2;
   static constexpr ByteTables kTables = byte_tables<kMantissa, kBias, kMostFinite>();
 
-  static void widen(I32 lanes, I32 (&out)[2]) {
+  struct Prepared {
+    I32 low;   // the low bytes of all bfloat16: those of columns (0, 1) of four rows, then those of (2, 3)
+    I32 high;
+  };
+
+  static Prepared prepare(I32 lanes) {
     const I32 codes = pairs_of_four_rows(lanes);
-    const I32 low = look_up_128(kTables.low, codes);
-    const I32 high = with_sign_of(look_up_128(kTables.high, codes), codes);
-    out[0] = interleave_low_bytes(low, high);
-    out[1] = interleave_high_bytes(low, high);
+    return {look_up_128(kTables.low, codes), with_sign_of(look_up_128(kTables.high, codes), codes)};
+  }
+  static I32 widen(const Prepared& p, int pair) {
+    return pair == 0 ? interleave_low_bytes(p.low, p.high) : interleave_high_bytes(p.low, p.high);
   }
 };
 

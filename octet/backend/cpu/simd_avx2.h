@@ -22,6 +22,8 @@ inline F32 load(const float* from) { return _mm256_loadu_ps(from); }
 inline void store(float* into, F32 v) { _mm256_storeu_ps(into, v); }
 inline I32 load_lanes(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
 inline void store_lanes(void* into, I32 v) { _mm256_storeu_si256(static_cast<__m256i*>(into), v); }
+inline void stream_lanes(void* into, I32 v) { _mm256_stream_si256(static_cast<__m256i*>(into), v); }
+inline void end_of_stream() { _mm_sfence(); }
 inline void store_cells(std::byte* into, F32 v) { store(reinterpret_cast<float*>(into), v); }
 inline F32 set1(float x) { return _mm256_set1_ps(x); }
 inline I32 set1(int32_t x) { return _mm256_set1_epi32(x); }
@@ -40,6 +42,8 @@ template <int n>
 inline I32 shift_left(I32 v) { return _mm256_slli_epi32(v, n); }
 template <int n>
 inline I32 shift_right(I32 v) { return _mm256_srai_epi32(v, n); }
+template <int n>
+inline I32 shift_right_halves(I32 v) { return _mm256_srai_epi16(v, n); }
 inline I32 bit_and(I32 a, I32 b) { return _mm256_and_si256(a, b); }
 inline I32 bit_or(I32 a, I32 b) { return _mm256_or_si256(a, b); }
 inline F32 as_float(I32 v) { return _mm256_castsi256_ps(v); }
@@ -55,7 +59,7 @@ inline F32 round_bf16(F32 v) {
 }
 
 inline I32 max_u8(I32 a, I32 b) { return _mm256_max_epu8(a, b); }
-inline I32 max_s8(I32 a, I32 b) { return _mm256_max_epi8(a, b); }
+inline I32 double_bytes(I32 v) { return _mm256_add_epi8(v, v); }
 
 inline F32 widen_f16_low(I32 v) {
   const I32 halves = bit_and(v, set1(0xffff));
@@ -65,5 +69,7 @@ inline F32 widen_f16_low(I32 v) {
 inline F32 widen_f16_high(I32 v) { return widen_f16_low(_mm256_srli_epi32(v, 16)); }
 
 inline void prefetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_NTA); }
+
+inline void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 
 }  // namespace octet::OCTET_ISA

@@ -12,8 +12,8 @@ namespace octet::OCTET_ISA {
 inline constexpr int kLanes = 16;
 inline constexpr int kTileVectors = 4;
 inline constexpr int kTileTokens = 6;
-inline constexpr int kFusedTokens = 12;
-constexpr int fused_vectors(int tokens) { return tokens <= 6 ? 4 : 2; }
+inline constexpr int kFusedTokens = 10;
+constexpr int fused_vectors(int tokens) { return tokens <= 3 ? 4 : 2; }
 
 using F32 = __m512;
 using I32 = __m512i;
@@ -22,6 +22,8 @@ inline F32 load(const float* from) { return _mm512_loadu_ps(from); }
 inline void store(float* into, F32 v) { _mm512_storeu_ps(into, v); }
 inline I32 load_lanes(const void* from) { return _mm512_loadu_si512(from); }
 inline void store_lanes(void* into, I32 v) { _mm512_storeu_si512(into, v); }
+inline void stream_lanes(void* into, I32 v) { _mm512_stream_si512(static_cast<__m512i*>(into), v); }
+inline void end_of_stream() { _mm_sfence(); }
 inline void store_cells(std::byte* into, F32 v) { store(reinterpret_cast<float*>(into), v); }
 inline F32 set1(float x) { return _mm512_set1_ps(x); }
 inline I32 set1(int32_t x) { return _mm512_set1_epi32(x); }
@@ -40,6 +42,8 @@ template <int n>
 inline I32 shift_left(I32 v) { return _mm512_slli_epi32(v, n); }
 template <int n>
 inline I32 shift_right(I32 v) { return _mm512_srai_epi32(v, n); }
+template <int n>
+inline I32 shift_right_halves(I32 v) { return _mm512_srai_epi16(v, n); }
 inline I32 bit_and(I32 a, I32 b) { return _mm512_and_si512(a, b); }
 inline I32 bit_or(I32 a, I32 b) { return _mm512_or_si512(a, b); }
 inline F32 as_float(I32 v) { return _mm512_castsi512_ps(v); }
@@ -55,11 +59,13 @@ inline F32 round_bf16(F32 v) {
 }
 
 inline I32 max_u8(I32 a, I32 b) { return _mm512_max_epu8(a, b); }
-inline I32 max_s8(I32 a, I32 b) { return _mm512_max_epi8(a, b); }
+inline I32 double_bytes(I32 v) { return _mm512_add_epi8(v, v); }
 
 inline F32 widen_f16_low(I32 v) { return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v)); }
 inline F32 widen_f16_high(I32 v) { return widen_f16_low(_mm512_srai_epi32(v, 16)); }
 
 inline void prefetch(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_NTA); }
+
+inline void prefetch_near(const void* at) { _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T0); }
 
 }  // namespace octet::OCTET_ISA

@@ -21,8 +21,8 @@ constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens == 2 ?
 
 using F32 [[gnu::vector_size(16)]] = float;
 using I32 [[gnu::vector_size(16)]] = int32_t;
+using S16 [[gnu::vector_size(16)]] = int16_t;
 using U8 [[gnu::vector_size(16)]] = uint8_t;
-using S8 [[gnu::vector_size(16)]] = int8_t;
 
 inline F32 load(const float* from) {
   F32 v;
@@ -37,6 +37,9 @@ inline I32 load_lanes(const void* from) {
   return v;
 }
 inline void store_lanes(void* into, I32 v) { std::memcpy(into, &v, sizeof v); }
+/// A store that need not pass through the caches, to an aligned place; and what makes such stores seen by others.
+inline void stream_lanes(void* into, I32 v) { store_lanes(into, v); }
+inline void end_of_stream() {}
 /// A vector of operands into memory, whatever they are.
 inline void store_cells(std::byte* into, F32 v) { std::memcpy(into, &v, sizeof v); }
 inline F32 set1(float x) { return F32{x, x, x, x}; }
@@ -65,6 +68,11 @@ inline I32 shift_left(I32 v) { return v << n; }
 /// Fills with the sign.
 template <int n>
 inline I32 shift_right(I32 v) { return v >> n; }
+/// The same in each 16-bit half of the lanes.
+template <int n>
+inline I32 shift_right_halves(I32 v) {
+  return reinterpret_cast<I32>(reinterpret_cast<S16>(v) >> n);
+}
 inline I32 bit_and(I32 a, I32 b) { return a & b; }
 inline I32 bit_or(I32 a, I32 b) { return a | b; }
 inline F32 as_float(I32 v) { return reinterpret_cast<F32>(v); }
@@ -78,16 +86,16 @@ inline F32 round_bf16(F32 v) {
   return as_float(v == v ? rounded : quiet);
 }
 
-/// Larger of each pair of bytes, unsigned and signed.
+/// The larger of each pair of unsigned bytes.
 inline I32 max_u8(I32 a, I32 b) {
   const auto x = reinterpret_cast<U8>(a);
   const auto y = reinterpret_cast<U8>(b);
   return reinterpret_cast<I32>(x > y ? x : y);
 }
-inline I32 max_s8(I32 a, I32 b) {
-  const auto x = reinterpret_cast<S8>(a);
-  const auto y = reinterpret_cast<S8>(b);
-  return reinterpret_cast<I32>(x > y ? x : y);
+/// Every byte twice itself, its top bit lost.
+inline I32 double_bytes(I32 v) {
+  const auto bytes = reinterpret_cast<U8>(v);
+  return reinterpret_cast<I32>(bytes + bytes);
 }
 
 /// The float16 in the low (high) half of every lane, widened.
@@ -111,5 +119,8 @@ inline F32 widen_f16_high(I32 v) {
 
 /// Asks for a line that will be read once, some KiB ahead.
 inline void prefetch(const void* at) { __builtin_prefetch(at, 0, 0); }
+
+/// The same for a line that several passes will use soon.
+inline void prefetch_near(const void* at) { __builtin_prefetch(at, 0, 3); }
 
 }  // namespace octet::OCTET_ISA

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What the benchmark programs share: repeatable numbers, times, medians of paired ratios.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace octet::bench {
+
+/// SplitMix64.
+[[nodiscard]] uint64_t next_random(uint64_t& state);
+/// Fills with FP8 codes that are all finite in E4M3 and E5M2.
+void fill_codes(std::span<std::byte> bytes, uint64_t seed);
+/// Numbers like a bell, mean 0 and deviation 1.
+void fill_bell(std::span<float> values, uint64_t seed);
+
+[[nodiscard]] double median(std::vector<double> values);
+
+/// Seconds that body() takes.
+template <class Body>
+[[nodiscard]] double seconds_of(Body&& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace octet::bench

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/backend/cpu/ceilings.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "octet/backend/cpu/choose_kernels.h"
+
+namespace octet {
+namespace {
+
+/// A thread reads this much in a row: less costs bandwidth, more leaves threads idle at the end.
+constexpr size_t kTaskBytes = size_t{512} << 10;
+constexpr int64_t kLineWords = 8;
+
+template <class Body>
+double seconds_of(Body&& body) {
+  const auto begin = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+}  // namespace
+
+Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads)
+    : kernels_(kernels_for(checked_isa(isa)).ceiling), threads_(threads),
+      sinks_(static_cast<size_t>(threads.threads() * kLineWords)) {}
+
+double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
+  tasks_.clear();
+  for (ByteSpan piece : pieces) {
+    for (size_t at = 0; at < piece.size(); at += kTaskBytes) {
+      tasks_.push_back(piece.subspan(at, std::min(kTaskBytes, piece.size() - at)));
+    }
+  }
+  return seconds_of([&] {
+    threads_.parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int worker) {
+      const ByteSpan task = tasks_[static_cast<size_t>(i)];
+      sinks_[static_cast<size_t>(worker * kLineWords)] += kernels_.read(task.data(), static_cast<int64_t>(task.size()));
+    });
+  });
+}
+
+double Ceilings::copy_seconds(const std::byte* from, std::byte* into, int64_t bytes) {
+  constexpr auto kTask = static_cast<int64_t>(kTaskBytes);
+  return seconds_of([&] {
+    threads_.parallel_for((bytes + kTask - 1) / kTask, [&](int64_t i, int) {
+      kernels_.copy(from + i * kTask, into + i * kTask, std::min(kTask, bytes - i * kTask));
+    });
+  });
+}
+
+double Ceilings::flops(Multiply multiply, double seconds) {
+  constexpr int64_t kRounds = 4096;
+  std::vector<int64_t> done(static_cast<size_t>(threads_.threads()) * kLineWords);
+  std::chrono::steady_clock::time_point end;
+  const double took = seconds_of([&] {
+    end = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                                 std::chrono::duration<double>(seconds));
+    threads_.parallel_for(threads_.threads(), [&](int64_t index, int) {
+      float sink[2] = {1e-3F, 1e-3F};
+      do {
+        done[static_cast<size_t>(index * kLineWords)] += multiply(kRounds, sink);
+        sink[0] = sink[0] == 0 ? 1.0F : 1e-3F;
+      } while (std::chrono::steady_clock::now() < end);
+    });
+  });
+  int64_t operations = 0;
+  for (const int64_t each : done) operations += each;
+  return static_cast<double>(operations) / took;
+}
+
+double Ceilings::f32_flops(double seconds) { return flops(kernels_.f32_multiply, seconds); }
+
+double Ceilings::bf16_flops(double seconds) {
+  return flops(kernels_.bf16_multiply != nullptr ? kernels_.bf16_multiply : kernels_.f32_multiply, seconds);
+}
+
+}  // namespace octet

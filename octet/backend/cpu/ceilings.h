@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What this machine can do at the most, measured here and now: every speed that Octet reports is a fraction of one of
+/// these, taken in the same run, since machines differ and one machine differs from minute to minute.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "octet/backend/backend.h"
+#include "octet/backend/cpu/ceiling_kernels.h"
+
+namespace octet {
+
+/// A piece of memory to read.
+using ByteSpan = std::span<const std::byte>;
+
+/// Uses the threads of the pool it is given, which must outlive it. Not thread-safe.
+class Ceilings {
+ public:
+  /// Throws ConfigError when the machine lacks `isa`.
+  Ceilings(CpuIsa isa, ThreadPool& threads);
+
+  /// Seconds that one sweep over all bytes of `pieces` takes: the least that decoding one token with these weights can.
+  [[nodiscard]] double read_seconds(std::span<const ByteSpan> pieces);
+  /// Seconds to copy `bytes` (a multiple of 64) between buffers aligned to 64 bytes: reading and writing.
+  [[nodiscard]] double copy_seconds(const std::byte* from, std::byte* into, int64_t bytes);
+  /// Operations a second (a multiply-add is two) of all threads, from a loop of about `seconds`.
+  [[nodiscard]] double f32_flops(double seconds = 0.005);
+  /// The same of bfloat16 dot products; f32_flops() where the instruction set has none.
+  [[nodiscard]] double bf16_flops(double seconds = 0.005);
+
+ private:
+  using Multiply = int64_t (*)(int64_t rounds, float* sink);
+  [[nodiscard]] double flops(Multiply multiply, double seconds);
+
+  const CeilingKernels& kernels_;
+  ThreadPool& threads_;
+  std::vector<ByteSpan> tasks_;
+  std::vector<uint64_t> sinks_;  // one cache line for each thread
+};
+
+}  // namespace octet

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The AVX-512 kernels of the multiply, compiled for machines without AVX-512.
+#pragma once
+
+#include "octet/backend/cpu/multiply_kernels.h"
+
+namespace octet {
+
+/// As kernels_avx512() has them.
+const MultiplyKernels& emulated_avx512_multiply_kernels();
+/// As kernels_avx512_bf16() has them.
+const MultiplyKernels& emulated_avx512_bf16_multiply_kernels();
+
+}  // namespace octet

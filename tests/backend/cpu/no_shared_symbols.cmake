@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every symbol that a kernels_<isa> object offers to the linker must lie in the namespace of its instruction set, but for
+# the function that hands out its table: a shared inline function could be taken from there into code for any machine.
+# Called with -DNM=<nm> -DOBJECTS=<objects of octet_backend_cpu>.
+set(checked 0)
+foreach(object IN LISTS OBJECTS)
+  if(NOT object MATCHES "kernels_(portable|avx2|avx512|avx512_bf16)\\.cpp\\.o")
+    continue()
+  endif()
+  set(isa "${CMAKE_MATCH_1}")
+  execute_process(COMMAND "${NM}" -C --defined-only --extern-only "${object}" OUTPUT_VARIABLE symbols RESULT_VARIABLE failed)
+  if(failed)
+    message(FATAL_ERROR "${NM} cannot read ${object}")
+  endif()
+  string(REPLACE ";" "," symbols "${symbols}")
+  string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
+  foreach(symbol IN LISTS symbols)
+    if(NOT symbol MATCHES "octet::${isa}::" AND NOT symbol MATCHES " T octet::kernels_${isa}\\(\\)$")
+      message(SEND_ERROR "kernels_${isa}.cpp offers a symbol to all: ${symbol}")
+    endif()
+  endforeach()
+  math(EXPR checked "${checked} + 1")
+endforeach()
+if(checked EQUAL 0)
+  message(FATAL_ERROR "no object of a kernels_<isa>.cpp among: ${OBJECTS}")
+endif()
