@@ -161,6 +161,32 @@ TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
   }
 }
 
+TEST_P(QuantizeConformance, TellsTheReciprocalFromTheDivisionAtMidpoints) {
+  // Row s has the scale 2 s + 3 and holds that times every midpoint, all exact in float32: the quotient is the midpoint
+  // itself, the product with the rounded reciprocal is often just beside it.
+  for (const DType format : kFormats) {
+    const int64_t midpoints = format == DType::kF8E4M3 ? 0x7e : 0x7b;
+    Strided x(memory(), 48, midpoints);
+    const QuantMatrix w = make_matrix(memory(), weight_spec({format, Scales::kRow}, 48, midpoints, MatrixLayout::kLanes64));
+    for (int64_t s = 0; s < x.rows(); ++s) {
+      w.view().scales[s] = static_cast<float>(2 * s + 3);
+      for (int64_t c = 0; c < midpoints; ++c) {
+        const auto low = static_cast<std::byte>(c);
+        const auto high = static_cast<std::byte>(c + 1);
+        x.set(s, c, w.view().scales[s] * (load_element(&low, format) + load_element(&high, format)) / 2);
+      }
+    }
+    for (const QuantizeRule::Quotient quotient : kQuotients) {
+      const QuantMatrix expected = copy_matrix(memory(), w);
+      const QuantMatrix actual = copy_matrix(memory(), w);
+      QuantizeStats stats;
+      reference().quantize(x.view(), expected.view(), {}, {.quotient = quotient}, stats);
+      candidate().quantize(x.view(), actual.view(), {}, {.quotient = quotient}, stats);
+      expect_equal(expected, actual);
+    }
+  }
+}
+
 TEST_P(QuantizeConformance, LetsSeveralThreadsWriteTheRowsOfOnePanel) {
   for (const MatrixLayout layout : kLayouts) {
     const MatrixSpec spec = weight_spec({DType::kF8E4M3, Scales::kRow}, 64, 515, layout);
