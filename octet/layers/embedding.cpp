@@ -52,14 +52,10 @@ void Vocabulary::embed(std::span<const int32_t> ids, TensorView y) const {
   context_.backend.embed(ids, embedding_.matrix.view(), y);
 }
 
-ActivationScheme Vocabulary::scheme() const {
-  return context_.quant_spec.activation_scheme(head().rule, context_.backend);
-}
-
 void Vocabulary::logits(ConstTensorView x, TensorView y, Arena& arena) const {
-  multiply(context_, scheme(), head(), x, {}, y, arena);
+  multiply(context_, head(), x, {}, y, arena);
 }
 
-int64_t Vocabulary::scratch_bytes(int64_t rows) const { return multiply_scratch_bytes(scheme(), head(), rows); }
+int64_t Vocabulary::scratch_bytes(int64_t rows) const { return multiply_scratch_bytes(context_, head(), rows); }
 
 }  // namespace octet

@@ -40,7 +40,6 @@ class Vocabulary {
 
  private:
   [[nodiscard]] const StoredMatrix& head() const { return spec_.tied ? embedding_ : lm_head_; }
-  [[nodiscard]] ActivationScheme scheme() const;
 
   LayerContext context_;
   VocabularySpec spec_;

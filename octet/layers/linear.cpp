@@ -6,11 +6,6 @@
 namespace octet {
 namespace {
 
-/// Block weights take activations in groups as wide as their blocks, all others one scale per token.
-int64_t group_columns(const StorageRule& rule) {
-  return rule.granularity == Granularity::kBlock && !rule.raw_cast ? kScaleBlock : 0;
-}
-
 StorageRule common_rule(const LayerContext& context, const LinearSpec& spec) {
   std::vector<std::string> modules;
   for (const LinearMember& member : spec.members) modules.push_back(member.module);
@@ -55,24 +50,23 @@ void Linear::declare(std::vector<Parameter>& parameters) {
 }
 
 void Linear::forward(ConstTensorView x, TensorView y, Arena& arena) const {
-  const auto scheme = context_.quant_spec.activation_scheme(weight_.rule, context_.backend);
-  multiply(context_, scheme, weight_, x, bias_.tensor.view(), y, arena);
+  multiply(context_, weight_, x, bias_.tensor.view(), y, arena);
 }
 
-int64_t Linear::scratch_bytes(int64_t tokens) const {
-  return multiply_scratch_bytes(context_.quant_spec.activation_scheme(weight_.rule, context_.backend), weight_, tokens);
-}
+int64_t Linear::scratch_bytes(int64_t tokens) const { return multiply_scratch_bytes(context_, weight_, tokens); }
 
-void multiply(const LayerContext& context, ActivationScheme scheme, const StoredMatrix& weight, ConstTensorView x,
-              ConstTensorView bias, TensorView y, Arena& arena) {
+void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x, ConstTensorView bias,
+              TensorView y, Arena& arena) {
   const QuantMatrixView w = weight.matrix.view();
-  if (scheme == ActivationScheme::kNone) {
+  const bool dense = !is_fp8(w.dtype) || context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kNone;
+  if (dense) {
     context.backend.gemm({.dense = x, .precision = context.precision(), .quantized = {}}, w, bias, y);
     return;
   }
   const ArenaScope scope(arena);
   const int64_t tokens = x.rows();
-  const int64_t group = group_columns(weight.rule);
+  // A grid of weight scales takes activations in groups as wide as its blocks, all else one scale per token.
+  const int64_t group = w.scale_kind == ScaleKind::kGrid ? w.parts.front().block_cols : 0;
   const ScalePart grid{.row_begin = 0, .row_end = tokens, .block_rows = 1, .block_cols = group,
                        .grid_cols = group > 0 ? ceil_div(weight.cols, group) : 1};
   QuantMatrixView q{.data = arena.take(tokens * weight.cols),
@@ -89,11 +83,10 @@ void multiply(const LayerContext& context, ActivationScheme scheme, const Stored
   context.backend.gemm({.dense = {}, .precision = context.precision(), .quantized = q}, w, bias, y);
 }
 
-int64_t multiply_scratch_bytes(ActivationScheme scheme, const StoredMatrix& weight, int64_t tokens) {
-  if (scheme == ActivationScheme::kNone) return 0;
-  const int64_t group = group_columns(weight.rule);
-  const int64_t scales = group > 0 ? ceil_div(weight.cols, group) : 1;
-  return tokens * (weight.cols + scales * static_cast<int64_t>(sizeof(float))) + 2 * kAlignmentSlack;
+int64_t multiply_scratch_bytes(const LayerContext& context, const StoredMatrix& weight, int64_t tokens) {
+  if (context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kNone) return 0;
+  // One scale for each column is more than any grid has.
+  return tokens * weight.cols * (1 + static_cast<int64_t>(sizeof(float))) + 2 * kAlignmentSlack;
 }
 
 }  // namespace octet

@@ -43,14 +43,17 @@ class GenerateCall {
       throw ConfigError("stop strings need a tokenizer, and the model's folder has none");
     }
     Stream stream{.index = index, .result = &result, .stops = StopStrings(options.stop), .decoder = {}, .first_token = {}};
-    if (tokenizer_ != nullptr) stream.decoder.emplace(*tokenizer_);
+    if (tokenizer_ != nullptr) stream.decoder = decoder_after(result.prompt_ids);
     const int64_t id = engine_.add({.prompt = result.prompt_ids, .params = options.sampling});
     streams_.emplace(id, std::move(stream));
   }
 
   void run() {
     while (engine_.has_work()) {
-      for (const TokenEvent& event : engine_.step()) take(event);
+      const auto events = engine_.step();
+      for (const TokenEvent& event : events) take(event);
+      // A long prompt takes many steps without a token: the reader may want to stop then, too.
+      if (events.empty() && on_text_ && !on_text_(0, {})) throw Interrupted("stopped on request");
     }
   }
 
@@ -60,6 +63,16 @@ class GenerateCall {
   }
 
  private:
+  /// The text of an answer is what it adds to its prompt: a first word keeps the blank before it.
+  [[nodiscard]] IncrementalDecoder decoder_after(std::span<const int32_t> prompt) const {
+    constexpr size_t kContext = 8;
+    IncrementalDecoder decoder(*tokenizer_);
+    for (const int32_t id : prompt.last(std::min(kContext, prompt.size()))) {
+      if (id >= 0 && id < tokenizer_->vocab_size()) (void)decoder.push(id);
+    }
+    return decoder;
+  }
+
   void take(const TokenEvent& event) {
     Stream& stream = streams_.at(event.sequence);
     if (stream.done) return;

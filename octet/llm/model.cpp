@@ -12,13 +12,6 @@
 namespace octet {
 namespace {
 
-DecoderSpec read_spec(const std::filesystem::path& folder, const GenerationConfig& generation) {
-  const std::filesystem::path path = folder / "config.json";
-  DecoderSpec spec = read_decoder_spec(parse_json(read_text_file(path), path.string()), path.string());
-  if (generation.eos_token_ids) spec.eos_token_ids = *generation.eos_token_ids;
-  return spec;
-}
-
 std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
 
 }  // namespace
@@ -27,15 +20,68 @@ Model::Model(std::filesystem::path folder, ModelOptions options)
     : folder_(std::move(folder)),
       options_(std::move(options)),
       generation_config_(read_generation_config(folder_)),
-      decoder_spec_(read_spec(folder_, generation_config_)),
-      backend_(make_backend(options_.device, ledger_)),
-      quant_spec_(std::make_unique<QuantSpec>(options_.quant)),
-      decoder_(make_decoder(*quant_spec_)),
-      source_(open_source()) {
+      backend_(make_backend(options_.device, ledger_)) {
+  read_config();
+  quant_spec_ = std::make_unique<QuantSpec>(completed(options_.quant));
+  refuse_static_activations();
+  decoder_ = make_decoder(*quant_spec_);
+  source_ = open_source();
   plan_ = plan_memory(decoder_->parameters(), *source_, load_options(), load_target(*backend_));
+  warn_of_options();
 }
 
 Model::~Model() = default;
+
+void Model::read_config() {
+  const std::filesystem::path path = folder_ / "config.json";
+  const Json config = parse_json(read_text_file(path), path.string());
+  decoder_spec_ = read_decoder_spec(config, path.string());
+  if (generation_config_.eos_token_ids) decoder_spec_.eos_token_ids = *generation_config_.eos_token_ids;
+  const auto quantization = config.find("quantization_config");
+  if (quantization != config.end() && !quantization->is_null()) {
+    quant_config_ = read_quant_config(*quantization, path.string() + ": quantization_config");
+  }
+}
+
+/// What a checkpoint left unquantized on purpose stays so, but for the tables, which have options of their own.
+QuantOptions Model::completed(QuantOptions quant) const {
+  if (!quant_config_) return quant;
+  for (const std::string& text : quant_config_->ignore) {
+    const NamePattern pattern(text);
+    const bool table = pattern.matches(decoder_spec_.names.lm_head) || pattern.matches(decoder_spec_.names.embed_tokens);
+    if (!table) quant.ignore.push_back(text);
+  }
+  return quant;
+}
+
+void Model::refuse_static_activations() const {
+  if (options_.quant.activation_scheme != ActivationScheme::kStatic) return;
+  const bool in_file = quant_config_ && quant_config_->static_activations;
+  throw ConfigError(in_file ? "--activation-scheme static: reading the input scales of a checkpoint is not supported "
+                              "yet; take dynamic or none"
+                            : "--activation-scheme static: needs a checkpoint with input scales, but " +
+                                  folder_.string() + "/config.json has none; take dynamic or none");
+}
+
+void Model::warn(const std::string& message) const {
+  if (options_.warn) options_.warn(message);
+}
+
+void Model::warn_of_options() {
+  std::vector<std::string> modules;
+  for (const Parameter& parameter : decoder_->parameters()) {
+    constexpr std::string_view kSuffix = ".weight";
+    if (parameter.name.ends_with(kSuffix)) {
+      modules.push_back(parameter.name.substr(0, parameter.name.size() - kSuffix.size()));
+    }
+  }
+  if (decoder_spec_.tie_word_embeddings) modules.push_back(decoder_spec_.names.lm_head);
+  const auto unmatched = QuantSpec(options_.quant).unmatched_patterns(modules);
+  for (const std::string& pattern : unmatched) warn("--ignore " + pattern + " matches no module of this model");
+  if (decoder_spec_.tie_word_embeddings && (options_.quant.fp8_lm_head || options_.quant.fp8_embedding)) {
+    warn("embedding and head of this model are one table: it is stored once, in FP8, for both");
+  }
+}
 
 std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
   const LayerContext context{.backend = *backend_, .quant_spec = quant_spec,
@@ -57,11 +103,14 @@ LoadOptions Model::load_options() const {
   load.allow_nonfinite = options_.allow_nonfinite;
   load.progress = options_.progress;
   load.warn = options_.warn;
+  if (quant_config_ && quant_config_->block_rows && quant_config_->block_cols) {
+    load.scale_block = BlockSize{.rows = *quant_config_->block_rows, .cols = *quant_config_->block_cols};
+  }
   return load;
 }
 
 MemoryPlan Model::plan_with(const QuantOptions& quant) {
-  const QuantSpec quant_spec(quant);
+  const QuantSpec quant_spec(completed(quant));
   const auto decoder = make_decoder(quant_spec);
   return plan_memory(decoder->parameters(), *source_, load_options(), load_target(*backend_));
 }

@@ -17,6 +17,7 @@
 #include "octet/loading/memory_plan.h"
 #include "octet/loading/weight_source.h"
 #include "octet/models/decoder.h"
+#include "octet/quant/quant_config.h"
 #include "octet/quant/quant_spec.h"
 
 namespace octet {
@@ -72,6 +73,11 @@ class Model {
   void load_parameters(std::vector<Parameter> parameters);
 
  private:
+  void read_config();
+  [[nodiscard]] QuantOptions completed(QuantOptions quant) const;
+  void refuse_static_activations() const;
+  void warn_of_options();
+  void warn(const std::string& message) const;
   [[nodiscard]] LoadOptions load_options() const;
   [[nodiscard]] std::unique_ptr<WeightSource> open_source();
   void check_memory() const;
@@ -80,6 +86,7 @@ class Model {
   ModelOptions options_;
   GenerationConfig generation_config_;
   DecoderSpec decoder_spec_;
+  std::optional<QuantConfig> quant_config_;  // of a checkpoint that is in FP8 already
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<QuantSpec> quant_spec_;

@@ -92,8 +92,7 @@ StorageRule QuantSpec::tied_rule(std::string_view embedding, std::string_view lm
   return wanted && !ignored(embedding) && !ignored(lm_head) ? quantized() : StorageRule{};
 }
 
-ActivationScheme QuantSpec::activation_scheme(const StorageRule& rule, const Backend& backend) const {
-  if (!rule.quantize) return ActivationScheme::kNone;
+ActivationScheme QuantSpec::activation_scheme(const Backend& backend) const {
   if (options_.activation_scheme != ActivationScheme::kAuto) return options_.activation_scheme;
   return backend.native_fp8_multiply() ? ActivationScheme::kDynamic : ActivationScheme::kNone;
 }

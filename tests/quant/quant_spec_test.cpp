@@ -140,11 +140,9 @@ TEST(QuantSpec, ReportsAllContradictionsTogether) {
 TEST(QuantSpec, AutoActivationsAreFp8OnlyWhereTheDeviceMultipliesFp8) {
   MemoryLedger ledger;
   const ReferenceBackend backend(ledger);
-  const StorageRule fp8 = {.quantize = true};
-  EXPECT_EQ(QuantSpec{QuantOptions{}}.activation_scheme(fp8, backend), ActivationScheme::kNone);
+  EXPECT_EQ(QuantSpec{QuantOptions{}}.activation_scheme(backend), ActivationScheme::kNone);
   const QuantSpec dynamic({.ignore = {}, .activation_scheme = ActivationScheme::kDynamic});
-  EXPECT_EQ(dynamic.activation_scheme(fp8, backend), ActivationScheme::kDynamic);
-  EXPECT_EQ(dynamic.activation_scheme({.quantize = false}, backend), ActivationScheme::kNone);
+  EXPECT_EQ(dynamic.activation_scheme(backend), ActivationScheme::kDynamic);
 }
 
 TEST(QuantSpec, TellsWhichPatternsMatchedNothing) {
