@@ -20,6 +20,9 @@ inline constexpr int64_t kPrefetchBytes = 4096;
 /// and where several strips pass over a chunk of columns one after another: the strip's own lines in the next chunk.
 template <class W>
 inline constexpr int64_t kChunkBytes = kChunkCells / W::kCells * kCellBytes;
+/// Where each token's pass is short, a chunk and the next one share the first cache with x.
+template <class W>
+inline constexpr int64_t kFusedBytes = kChunkBytes<W> / 2;
 
 /// What a loop over a strip of rows works on.
 struct Strip {
@@ -53,6 +56,34 @@ inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups,
   }
 }
 
+/// Three tokens where registers are few: vector by vector, so that only one is held widened.
+template <class W, int V, int T, int64_t kGroupBytes>
+inline void multiply_three(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
+  const std::byte* w = strip.weights;
+  const std::byte* x = strip.x;
+  const int64_t stride = strip.x_stride;
+  for (int64_t g = 0; g < strip.groups; ++g) {
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) {
+      const std::byte* at = w + v * kLanes * 4;
+      if ((v * kLanes * 4) % 64 == 0) prefetch_near(at + kFusedBytes<W>);
+      const I32 lanes = load_lanes(at);
+      if constexpr (W::kHasSpecials) specials.see(lanes);
+      const typename W::Prepared prepared = W::prepare(lanes);
+#pragma GCC unroll 4
+      for (int j = 0; j < W::kCells; ++j) {
+        const typename W::Operand widened = W::widen(prepared, j);
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) {
+          sum[t][v] = W::multiply_add(widened, W::broadcast(x + t * stride + j * 4), sum[t][v]);
+        }
+      }
+    }
+    w += kGroupBytes;
+    x += W::kCells * 4;
+  }
+}
+
 /// Several tokens: column by column, so that a widened vector serves all of them and a broadcast all rows.
 template <class W, int V, int T, int64_t kGroupBytes>
 inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
@@ -64,7 +95,7 @@ inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specia
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
       const std::byte* at = w + v * kLanes * 4;
-      if ((v * kLanes * 4) % 64 == 0 && kGroupBytes == kCellBytes) prefetch_near(at + kChunkBytes<W>);
+      if ((v * kLanes * 4) % 64 == 0 && kGroupBytes == kCellBytes) prefetch_near(at + kFusedBytes<W>);
       const I32 lanes = load_lanes(at);
       if constexpr (W::kHasSpecials) specials.see(lanes);
       prepared[v] = W::prepare(lanes);
@@ -99,6 +130,8 @@ template <class W, int V, int T, int64_t kGroupBytes>
   Specials seen = specials;
   if constexpr (T == 1) {
     multiply_one<W, V, kGroupBytes>(strip.weights, strip.x, strip.groups, sum[0], seen);
+  } else if constexpr (kLanes < 16 && T == 3 && V > 2) {
+    multiply_three<W, V, T, kGroupBytes>(strip, sum, seen);
   } else {
     multiply_many<W, V, T, kGroupBytes>(strip, sum, seen);
   }
@@ -202,10 +235,15 @@ inline void multiply_few(const Chunk& c, Specials& specials) {
 
 template <class W>
 inline void multiply_chunk(const Chunk& c, Specials& specials) {
-  if (c.tokens <= kFusedTokens) {
-    multiply_few<W, kFusedTokens>(c, specials);
-  } else {
-    multiply_decoded<W>(c, specials);
+  if (c.tokens > kFusedLimit) return multiply_decoded<W>(c, specials);
+  const int64_t tiles = (c.tokens + kFusedTokens - 1) / kFusedTokens;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t begin = c.tokens * tile / tiles;
+    Chunk part = c;
+    part.tokens = c.tokens * (tile + 1) / tiles - begin;
+    part.x += begin * c.x_stride;
+    part.sums += begin * kRows;
+    multiply_few<W, kFusedTokens>(part, specials);
   }
 }
 
@@ -258,8 +296,8 @@ inline void fold_segment(const PanelTask& task, int64_t index, const float* sums
 /// Groups that are worked on at a time: a single token needs no second pass over them.
 template <class W>
 inline int64_t chunk_groups(const PanelTask& task) {
-  const bool whole = task.tokens == 1 && task.row_bytes == 0;
-  return whole ? INT64_MAX : kChunkCells / W::kCells;
+  if (task.tokens == 1 && task.row_bytes == 0) return INT64_MAX;
+  return (task.tokens <= kFusedLimit ? kFusedBytes<W> : kChunkBytes<W>) / kCellBytes;
 }
 
 template <class W>

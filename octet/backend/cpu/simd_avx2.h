@@ -13,7 +13,8 @@ inline constexpr int kLanes = 8;
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 6;
 inline constexpr int kFusedTokens = 6;
-constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens == 2 ? 4 : 2; }
+inline constexpr int kFusedLimit = 24;
+constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens <= 3 ? 4 : 2; }
 
 using F32 = __m256;
 using I32 = __m256i;

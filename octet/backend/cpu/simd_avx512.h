@@ -13,6 +13,7 @@ inline constexpr int kLanes = 16;
 inline constexpr int kTileVectors = 4;
 inline constexpr int kTileTokens = 6;
 inline constexpr int kFusedTokens = 10;
+inline constexpr int kFusedLimit = 20;
 constexpr int fused_vectors(int tokens) { return tokens <= 3 ? 4 : 2; }
 
 using F32 = __m512;

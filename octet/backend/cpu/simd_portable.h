@@ -15,8 +15,10 @@ inline constexpr int kLanes = 4;
 /// Accumulators that fit into the registers beside the operands: rows in vectors x tokens of the multiply's tiles.
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 4;
-/// Up to how many tokens weights are widened in registers as they are used, and over how many vectors of rows.
+/// How many tokens share weights that are widened in registers as they are used, and over how many vectors of rows;
+/// and up to how many that is done in several passes: beyond, the weights are widened into memory first.
 inline constexpr int kFusedTokens = 4;
+inline constexpr int kFusedLimit = 4;
 constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens == 2 ? 4 : 2; }
 
 using F32 [[gnu::vector_size(16)]] = float;
