@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/cli/args.h"
 
+#include <sstream>
+
 #include "apps/cli/command.h"
 #include "apps/cli/input.h"
 
@@ -53,6 +55,7 @@ constexpr std::array<Choice<std::optional<CpuIsa>>, 5> kIsas = {{
 }};
 
 void add_quantization_options(CLI::App& app, QuantOptions& quant) {
+  app.option_defaults()->group("Stored weights");
   add_choice(app, "--quantization", quant.quantization, kQuantizations,
              "how linear layers are stored; fp8 (the default) is fp8_per_channel: one scale per output row");
   add_choice(app, "--fp8-format", quant.fp8_format, kFp8Formats, "the 8 bits of a value (default e4m3)");
@@ -67,14 +70,31 @@ void add_quantization_options(CLI::App& app, QuantOptions& quant) {
              "how activations enter FP8 multiplies; auto (the default): in FP8 where the device multiplies FP8 natively");
 }
 
-void add_device_options(CLI::App& app, BackendOptions& device) {
+void add_device_options(CLI::App& app, ModelArgs& args) {
+  BackendOptions& device = args.options.model.device;
+  app.option_defaults()->group("Machine");
   app.add_option("--device", device.device, "auto, cpu, cuda:N, or reference (plain loops, slow)")->type_name("NAME");
-  app.add_option("--threads", device.threads, "threads, 1 to 1024 (default: one per core the process may use)")
-      ->type_name("N")->check(CLI::Range(1, 1024));
+  add_number(app, "--threads", device.threads, NumberRange<int>{1, 1024}, "threads (default: one per core the process may use)");
   add_choice(app, "--isa", device.isa, kIsas, "a lower instruction set than the processor's best");
+  add_number(app, "--tensor-parallel-size", args.tensor_parallel_size, NumberRange<int64_t>{1, 1 << 20},
+             "over how many processes the model is cut");
+}
+
+template <class T>
+std::string integers_text(NumberRange<T> range) {
+  return "from " + std::to_string(range.min) + " to " + std::to_string(range.max);
 }
 
 }  // namespace
+
+std::string range_text(NumberRange<int> range) { return integers_text(range); }
+std::string range_text(NumberRange<int64_t> range) { return integers_text(range); }
+std::string range_text(NumberRange<uint64_t> range) { return integers_text(range); }
+std::string range_text(NumberRange<double> range) {
+  std::ostringstream text;
+  text << "from " << range.min << " to " << range.max;
+  return text.str();
+}
 
 CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value, const std::string& description) {
   const auto read = [&value, name](const std::string& given) {
@@ -102,13 +122,13 @@ void add_weight_options(CLI::App& app, ModelArgs& args) {
   add_choice(app, "--load-format", model.load_format, kLoadFormats,
              "dummy: repeatable random weights, from config.json alone");
   app.add_flag("--allow-nonfinite", model.allow_nonfinite, "count NaN and infinity in weights instead of refusing them");
-  add_device_options(app, model.device);
-  app.add_option("--tensor-parallel-size", args.tensor_parallel_size, "over how many processes the model is cut")
-      ->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  add_device_options(app, args);
+  app.option_defaults()->group("Options");
   add_console_options(app, args.console);
 }
 
 void add_cache_dtype_option(CLI::App& app, ModelArgs& args) {
+  app.option_defaults()->group("Keys and values");
   add_choice(app, "--kv-cache-dtype", args.options.kv_cache_dtype, kCacheDTypes,
              "how keys and values are stored; auto (the default): in the model's dtype");
 }
@@ -118,11 +138,11 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   add_cache_dtype_option(app, args);
   add_size(app, "--kv-cache-memory", args.options.kv_cache_memory,
            "memory for keys and values (default: what the context needs, at most what is left)");
-  const auto positive = CLI::Range(int64_t{1}, int64_t{1} << 31);
-  app.add_option("--max-model-len", args.options.max_model_len, "tokens of a prompt and its answer (default: the model's)")
-      ->type_name("N")->check(positive);
-  app.add_option("--max-num-seqs", args.options.max_num_seqs, "sequences that run together (default 1)")
-      ->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  add_number(app, "--max-model-len", args.options.max_model_len, NumberRange<int64_t>{1, kManyTokens},
+             "tokens of a prompt and its answer (default: the model's)");
+  add_number(app, "--max-num-seqs", args.options.max_num_seqs, NumberRange<int64_t>{1, 65536},
+             "sequences that run together (default 1)");
+  app.option_defaults()->group("Options");
   app.add_option("--load-report", args.load_report, "write what was loaded, how, and the memory it took, as JSON")
       ->type_name("FILE");
 }

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -38,6 +39,37 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, T& value, const 
   };
   return app.add_option_function<std::string>(name, choose, description)->type_name(names);
 }
+
+/// The numbers that an option takes, ends included.
+template <class T>
+struct NumberRange {
+  T min;
+  T max;
+};
+
+[[nodiscard]] std::string range_text(NumberRange<int> range);
+[[nodiscard]] std::string range_text(NumberRange<int64_t> range);
+[[nodiscard]] std::string range_text(NumberRange<uint64_t> range);
+[[nodiscard]] std::string range_text(NumberRange<double> range);
+
+/// An option whose value is a number: nothing but a number, in its range, and never NaN. `Target` is T or optional<T>.
+template <class T, class Target>
+CLI::Option* add_number(CLI::App& app, const std::string& names, Target& value, NumberRange<T> range,
+                        const std::string& description) {
+  const std::string name = names.substr(names.rfind(',') + 1);  // the long one
+  const auto read = [&value, name, range](const std::string& given) {
+    T number{};
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), number);
+    if (error != std::errc() || end != given.data() + given.size() || !(number >= range.min && number <= range.max)) {
+      throw CLI::ValidationError(name, "expected a number " + range_text(range) + ", found \"" + given + "\"");
+    }
+    value = number;
+  };
+  return app.add_option_function<std::string>(names, read, description)->type_name("N");
+}
+
+/// More tokens or sequences than anyone has.
+inline constexpr int64_t kManyTokens = int64_t{1} << 31;
 
 /// A number of bytes.
 CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value, const std::string& description);

@@ -2,6 +2,8 @@
 /// octet evaluate: what the stored weights cost in quality.
 #include "octet/llm/evaluate.h"
 
+#include <algorithm>
+
 #include "apps/cli/args.h"
 #include "apps/cli/command.h"
 #include "apps/cli/format.h"
@@ -32,8 +34,8 @@ class Evaluate : public Command {
   void add_options(CLI::App& app) override {
     add_model_argument(app, args_.model);
     app.add_option("--text", text_, "the text; \"-\": standard input")->type_name("FILE")->required();
-    given_window_ = app.add_option("--window", evaluation_.window, "tokens read together (default 2048, at most the model's positions)")
-                        ->type_name("N")->check(CLI::Range(int64_t{2}, int64_t{1} << 31));
+    given_window_ = add_number(app, "--window", evaluation_.window, NumberRange<int64_t>{2, kManyTokens},
+                               "tokens read together (default 2048, at most the model's positions)");
     app.add_flag("--no-reference", no_reference_, "the perplexity alone, without the unquantized model");
     app.add_flag("--json", json_, "one JSON object");
     add_model_options(app, args_);

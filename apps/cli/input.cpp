@@ -24,8 +24,8 @@ constexpr size_t kInputLimit = size_t{1} << 30;
 size_t read_some(std::span<char> into) {
   while (true) {
     const ssize_t count = ::read(STDIN_FILENO, into.data(), into.size());
-    if (count >= 0) return static_cast<size_t>(count);
     check_stop();
+    if (count >= 0) return static_cast<size_t>(count);
     if (errno != EINTR) throw DeviceError(std::string("standard input: cannot read: ") + std::strerror(errno));
   }
 }

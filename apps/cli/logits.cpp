@@ -123,8 +123,8 @@ class Logits : public Command {
     given_ids_ = app.add_option("--ids", ids_text_, "the token ids")->type_name("1,2,3");
     given_prompt_ = app.add_option("-p,--prompt", prompt_, "a text instead of ids, never through the chat template; \"-\": standard input")
                         ->type_name("TEXT")->excludes(app.get_option("--ids"));
-    app.add_option("--top", top_, "the K largest logits at each position (a table: 5 unless told)")
-        ->type_name("K")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
+    add_number(app, "--top", top_, NumberRange<int64_t>{1, kManyTokens},
+               "the N largest logits at each position (a table: 5 unless told)");
     app.add_flag("--json", json_, "one JSON object: ids and logits, or with --top ids and top");
     app.add_option("--output", output_, "write all logits as a NumPy file, float32 [T, V]")->type_name("FILE.npy");
     add_model_options(app, args_);

@@ -65,6 +65,12 @@ constexpr std::array kCommands = {
           "  octet evaluate ./Llama-3.1-8B --text book.txt\n"
           "  octet evaluate ./Llama-3.1-8B --text book.txt --fp8-lm-head --kv-cache-dtype fp8 --json\n",
           make_evaluate},
+    Entry{"bench", "Measure speed, and what this machine allows",
+          "Examples:\n"
+          "  octet bench ./Llama-3.1-8B\n"
+          "  octet bench ./Llama-3.1-8B -p 1024 -n 256 --threads 8 --json\n"
+          "  octet bench ./folder-with-config-json --load-format dummy\n",
+          make_bench},
 };
 
 constexpr const char* kProgramExamples =

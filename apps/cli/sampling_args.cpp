@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/cli/sampling_args.h"
 
+#include <limits>
 #include <random>
+
+#include "apps/cli/args.h"
 
 namespace octet::cli {
 
 void SamplingArgs::add_options(CLI::App& app) {
-  app.add_option("-n,--max-tokens", max_tokens, "new tokens at most (default 256)")
-      ->type_name("N")->check(CLI::Range(int64_t{1}, int64_t{1} << 31));
-  app.add_option("--temperature", temperature, "0: always the likeliest token (default: generation_config.json)")
-      ->type_name("X")->check(CLI::Range(0.0, 1e6));
-  app.add_option("--top-p", top_p, "only the likeliest tokens that together have this probability")
-      ->type_name("P")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--top-k", top_k, "only the K likeliest tokens; 0: all")
-      ->type_name("K")->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
-  app.add_option("--min-p", min_p, "only tokens at least P times as likely as the likeliest")
-      ->type_name("P")->check(CLI::Range(0.0, 1.0));
-  app.add_option("--seed", seed, "of the random numbers: the same seed, the same text (default: a new one)")->type_name("N");
+  app.option_defaults()->group("Choosing tokens");
+  add_number(app, "-n,--max-tokens", max_tokens, NumberRange<int64_t>{1, kManyTokens}, "new tokens at most (default 256)");
+  add_number(app, "--temperature", temperature, NumberRange<double>{0, 1e6},
+             "0: always the likeliest token (default: generation_config.json)");
+  add_number(app, "--top-p", top_p, NumberRange<double>{0, 1}, "only the likeliest tokens that together have this probability");
+  add_number(app, "--top-k", top_k, NumberRange<int64_t>{0, kManyTokens}, "only the N likeliest tokens; 0: all");
+  add_number(app, "--min-p", min_p, NumberRange<double>{0, 1}, "only tokens at least N times as likely as the likeliest");
+  add_number(app, "--seed", seed, NumberRange<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
+             "of the random numbers: the same seed, the same text (default: a new one)");
   app.add_option("--stop", stop, "text that ends the answer and is no part of it; repeatable")
       ->type_name("TEXT")->expected(1)->take_all();
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's own end");
+  app.option_defaults()->group("Options");
 }
 
 GenerateOptions SamplingArgs::over(const SamplingParams& recommended) const {

@@ -5,7 +5,7 @@ import json
 import math
 import unittest
 
-from harness import DEMO, EXACT, GOLDEN, SOURCE, STORIES, TINY, OctetTest, main, read_npy
+from harness import DEMO, EXACT, STORIES, TINY, OctetTest, main, read_npy
 
 
 class Inspect(OctetTest):
@@ -197,6 +197,37 @@ class Evaluate(OctetTest):
         self.refused(1, "UTF-8", "evaluate", STORIES, "--text", "-", stdin=b"\xff")
         self.refused(1, "--window: expected 2 to 512", "evaluate", STORIES, "--text", self.text, "--window", "513")
         self.refused(1, "has no tokenizer", "evaluate", TINY, "--text", self.text)
+
+
+class Bench(OctetTest):
+    WORDS = ("bench", TINY, "-p", "20", "-n", "5", "-r", "1")
+
+    def test_json_holds_the_promised_fields(self):
+        seen = self.json(*self.WORDS, "--json")
+        for phase, tokens in (("prefill", 20), ("decode", 5)):
+            self.assertEqual(seen[phase]["tokens"], tokens)
+            self.assertGreater(seen[phase]["tokens_per_second"], 0)
+            self.assertGreater(seen[phase]["ceiling_fraction"], 0)
+        for name in ("seconds", "gigabytes_per_second", "raw_read_gigabytes_per_second"):
+            self.assertGreater(seen["load"][name], 0)
+        self.assertIn("memory", seen)
+        self.assertIn("machine", seen)
+
+    def test_the_table_shows_speed_ceiling_load_and_memory(self):
+        out = self.done(*self.WORDS)
+        for words in (r"prefill +20 ", r"decode +5 ", r"of the ceiling", r"load +.* GB/s", r"memory +weights ", r"machine +"):
+            self.assertRegex(out, words)
+
+    def test_a_default_prompt_fits_a_short_context(self):
+        self.assertEqual(self.json("bench", TINY, "-n", "8", "-r", "1", "--json")["prefill"]["tokens"], 128 - 9)
+
+    def test_a_prompt_that_does_not_fit_is_refused(self):
+        self.refused(1, "need a context of 209 tokens, the model has 128", "bench", TINY, "-p", "200", "-n", "8")
+
+    def test_dummy_weights_can_be_measured(self):
+        copy = self.copy_of(TINY)
+        (copy / "model.safetensors").unlink()
+        self.assertGreater(self.json("bench", copy, "-r", "1", "-n", "4", "--load-format", "dummy", "--json")["decode"]["tokens_per_second"], 0)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 """`octet generate`: text, ids, sampling, stops, JSON."""
 
 import json
+import shutil
+import subprocess
 import unittest
 
+import harness
 from harness import DEMO, EXACT, GOLDEN, STORIES, TINY, OctetTest, ids_text, main
 
 GREEDY = ("--temperature", "0")
@@ -141,6 +144,13 @@ class GenerateChatPrompts(OctetTest):
         self.need(DEMO / "config.json")
         words = ("-p", "Hello", "-n", "8", *GREEDY)
         self.assertEqual(self.done("generate", *words), self.done("generate", DEMO, *words))
+
+    def test_an_installed_program_finds_the_model_beside_it(self):
+        (self.folder / "bin").mkdir()
+        shutil.copy(harness.program, self.folder / "bin" / "octet")
+        shutil.copytree(TINY, self.folder / "share" / "octet" / "models" / "demo")
+        out = subprocess.run([self.folder / "bin" / "octet", "inspect", "--json"], capture_output=True, check=True, timeout=60).stdout
+        self.assertEqual(json.loads(out), self.json("inspect", TINY, "--json"))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class WrongUsage(OctetTest):
 
     def test_ids_that_are_none_are_refused(self):
         for ids in ("1,x", "1,,2", "-1", "1.5", "99999999999", ""):
-            self.refused(2, "--prompt-ids: expected token ids separated by commas", "generate", TINY, "--prompt-ids=" + ids)
+            self.refused(2, "--prompt-ids: expected token ids separated by commas", "generate", TINY, "--prompt-ids", ids)
         self.refused(2, "--ids: expected token ids", "logits", TINY, "--ids", "one")
         self.refused(2, "--decode: expected token ids", "tokenize", TINY, "--decode", "one")
 
@@ -73,7 +73,8 @@ class WrongUsage(OctetTest):
         for option, value in (("--temperature", "-1"), ("--top-p", "1.5"), ("--top-k", "-1"), ("--min-p", "2"), ("-n", "0"),
                               ("--threads", "0"), ("--threads", "1025"), ("--max-model-len", "0"), ("--max-num-seqs", "0"),
                               ("--tensor-parallel-size", "0"), ("--temperature", "nan"), ("--seed", "-1"), ("--seed", "x")):
-            self.refused(2, option.lstrip("-"), *words, f"{option}={value}" if option != "-n" else f"-n{value}")
+            name = "--max-tokens" if option == "-n" else option
+            self.refused(2, f"{name}: expected a number from .* to .*, found \"{value}\"", *words, option, value)
 
     def test_names_out_of_a_table_are_refused_with_the_table(self):
         words = ("generate", TINY, "--prompt-ids", "1")
@@ -86,7 +87,7 @@ class WrongUsage(OctetTest):
     def test_sizes_that_are_none_are_refused(self):
         for size in ("many", "-1", "1X", "1KiBB", "", "1e400"):
             self.refused(2, "--kv-cache-memory: expected a size such as 2GiB", "generate", TINY, "--prompt-ids", "1",
-                         "--kv-cache-memory=" + size)
+                         "--kv-cache-memory", size)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ class Contradictions(OctetTest):
         self.refused(2, "re:\\(", *self.WORDS, "--ignore", "re:(")
 
     def test_static_activations_without_scales_in_the_file_are_refused(self):
-        self.refused(1, "static", *self.WORDS, "--activation-scheme", "static")
+        self.refused(1, "--activation-scheme static: needs a checkpoint with input scales", *self.WORDS, "--activation-scheme", "static")
 
     def test_parts_of_a_merged_matrix_that_disagree_are_refused_by_name(self):
         self.refused(1, "up_proj", *self.WORDS, "--ignore", "model.layers.0.mlp.up_proj")
