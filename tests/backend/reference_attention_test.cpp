@@ -33,7 +33,8 @@ class ReferenceAttention : public testing::Test {
     std::vector<float> y(q.size());
     const Shape shape{rows, spec.query_heads};
     backend_.attention(view_of(q.data(), shape), cache(),
-                       {.sequence_starts = starts, .context_lengths = contexts, .block_tables = tables_, .max_blocks = 3},
+                       {.sequence_starts = starts, .context_lengths = contexts, .block_tables = tables_,
+                           .max_blocks = 3},
                        spec, view_of(y.data(), shape));
     return y;
   }
@@ -48,7 +49,8 @@ class ReferenceAttention : public testing::Test {
 
 TEST_F(ReferenceAttention, WeighsTheKeysUpToTheQuerysOwn) {
   // Position 1 has twice the weight of the others.
-  EXPECT_THAT(attend({1, 1}, 3, {.query_heads = 1}), ElementsAre(FloatEq((10 + 2 * 20) / 3.0F), FloatEq((10 + 2 * 20 + 30) / 4.0F)));
+  EXPECT_THAT(attend({1, 1}, 3, {.query_heads = 1}), ElementsAre(FloatEq((10 + 2 * 20) / 3.0F),
+      FloatEq((10 + 2 * 20 + 30) / 4.0F)));
 }
 
 TEST_F(ReferenceAttention, ScalesTheScores) {
@@ -70,7 +72,8 @@ TEST_F(ReferenceAttention, StoresKeysWithAScaleForEachTokenAndHead) {
   std::array<float, 4> key_scales{};
   std::array<float, 4> value_scales{};
   const KvView view{.keys = keys.data(), .values = values.data(), .key_scales = key_scales.data(),
-                    .value_scales = value_scales.data(), .dtype = DType::kF8E4M3, .block_size = 2, .heads = 2, .head_dim = 2};
+                    .value_scales = value_scales.data(), .dtype = DType::kF8E4M3, .block_size = 2, .heads = 2,
+                        .head_dim = 2};
   const std::array<float, 4> k = {448, 224, 0, 0};
   const std::array<float, 4> v = {-896, 1, 1, 1};
   const int32_t slot = 1;
@@ -83,14 +86,17 @@ TEST_F(ReferenceAttention, StoresKeysWithAScaleForEachTokenAndHead) {
 }
 
 TEST_F(ReferenceAttention, RefusesASequenceWithFewerKeysThanRows) {
-  EXPECT_THAT([&] { attend({1, 1}, 1, {.query_heads = 1}); }, ThrowsMessage<ArgumentError>(HasSubstr("fewer keys than rows")));
-  EXPECT_THAT([&] { attend({1}, 7, {.query_heads = 1}); }, ThrowsMessage<ArgumentError>(HasSubstr("than its blocks hold")));
+  EXPECT_THAT([&] { attend({1, 1}, 1, {.query_heads = 1}); },
+      ThrowsMessage<ArgumentError>(HasSubstr("fewer keys than rows")));
+  EXPECT_THAT([&] { attend({1}, 7, {.query_heads = 1}); },
+      ThrowsMessage<ArgumentError>(HasSubstr("than its blocks hold")));
 }
 
 TEST_F(ReferenceAttention, RefusesANegativeSlot) {
   const float x = 1;
   const int32_t slot = -1;
-  EXPECT_THAT([&] { backend_.kv_store(view_of(&x, Shape{1, 1}), view_of(&x, Shape{1, 1}), std::span(&slot, 1), cache()); },
+  const ConstTensorView one = view_of(&x, Shape{1, 1});
+  EXPECT_THAT([&] { backend_.kv_store(one, one, std::span(&slot, 1), cache()); },
               ThrowsMessage<ArgumentError>(HasSubstr("a slot is negative")));
 }
 

@@ -27,7 +27,8 @@ class ReferenceLoading : public testing::Test {
                             DType format = DType::kF8E4M3) {
     const auto cols = static_cast<int64_t>(values.size());
     const QuantMatrix w(backend_.allocator(), ledger_, "test",
-                        {.dtype = format, .rows = 1, .cols = cols, .scale_kind = scale ? ScaleKind::kRow : ScaleKind::kNone, .parts = {}});
+                        {.dtype = format, .rows = 1, .cols = cols,
+                            .scale_kind = scale ? ScaleKind::kRow : ScaleKind::kNone, .parts = {}});
     if (scale) *w.view().scales = *scale;
     backend_.quantize(view_of(values.data(), Shape{1, cols}), w.view(), {}, rule, stats_);
     std::vector<int> codes;
@@ -41,7 +42,8 @@ class ReferenceLoading : public testing::Test {
 };
 
 TEST_F(ReferenceLoading, CastsRawValuesToTheNearestCodeTiesToEven) {
-  EXPECT_THAT(codes_of({0x1p-10F, 0x1.001p-10F, 0x1.8p-9F, 0x1.4p-8F, 0x1p-6F, 1.0F, 1.0625F, 1.1875F, 17.0F, 19.0F, -0.0F}, {}),
+  EXPECT_THAT(codes_of({0x1p-10F, 0x1.001p-10F, 0x1.8p-9F, 0x1.4p-8F, 0x1p-6F, 1.0F, 1.0625F, 1.1875F, 17.0F, 19.0F,
+      -0.0F}, {}),
               ElementsAre(0x00, 0x01, 0x02, 0x02, 0x08, 0x38, 0x38, 0x3a, 0x58, 0x5a, 0x80));
 }
 
@@ -74,7 +76,8 @@ TEST_F(ReferenceLoading, RoundsTheQuotientToTheDtypeOfTheValue) {
   const bfloat16 x = to_bfloat16(1.0703125F);
   const QuantMatrix w(backend_.allocator(), ledger_, "test",
                       {.dtype = DType::kF8E4M3, .rows = 1, .cols = 1, .scale_kind = ScaleKind::kRow, .parts = {}});
-  *w.view().scales = 1.005F;  // 1.0703125 / 1.005 = 1.06499, above the midpoint of two codes; in bfloat16 it is the midpoint
+  // 1.0703125 / 1.005 = 1.06499, above the midpoint of two codes; in bfloat16 it is the midpoint
+  *w.view().scales = 1.005F;
   const ConstTensorView view(reinterpret_cast<const std::byte*>(&x), DType::kBF16, Shape{1, 1});
   backend_.quantize(view, w.view(), {}, {.quotient = QuantizeRule::Quotient::kDivide}, stats_);
   EXPECT_EQ(*w.view().data, std::byte{0x39});
@@ -92,7 +95,8 @@ TEST_F(ReferenceLoading, CountsWhatQuantizingDid) {
 }
 
 TEST_F(ReferenceLoading, RefusesATileOutsideOfTheMatrix) {
-  const QuantMatrix w(backend_.allocator(), ledger_, "test", {.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .parts = {}});
+  const QuantMatrix w(backend_.allocator(), ledger_, "test",
+      {.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .parts = {}});
   const std::array<float, 4> x = {1, 2, 3, 4};
   const auto at = [&](MatrixPlace place) {
     return [&, place] { backend_.quantize(view_of(x.data(), Shape{2, 2}), w.view(), place, {}, stats_); };

@@ -29,7 +29,9 @@ TEST_F(ReferenceMultiply, MultipliesWithTheScaleOfEachBlockAndAddsTheBias) {
   append_scale_part(spec.parts, 1, 3, 2, 2);
   const QuantMatrix w = matrix(spec);
   for (int64_t r = 0; r < 2; ++r) {
-    for (int64_t c = 0; c < 3; ++c) *w.view().element(r, c) = static_cast<std::byte>(to_float8_e4m3(static_cast<float>(r * 3 + c + 1)).bits);
+    for (int64_t c = 0; c < 3; ++c) {
+      *w.view().element(r, c) = static_cast<std::byte>(to_float8_e4m3(static_cast<float>(r * 3 + c + 1)).bits);
+    }
   }
   std::copy_n(std::array{1.0F, 10.0F, 100.0F, 0.5F}.data(), 4, w.view().scales);
   const std::array<float, 3> x = {1, 2, 3};
@@ -41,7 +43,8 @@ TEST_F(ReferenceMultiply, MultipliesWithTheScaleOfEachBlockAndAddsTheBias) {
 }
 
 TEST_F(ReferenceMultiply, QuantizesActivationsPerTokenAndMultipliesThem) {
-  const QuantMatrix q = matrix({.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .scale_kind = ScaleKind::kRow, .parts = {}});
+  const QuantMatrix q = matrix({.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .scale_kind = ScaleKind::kRow,
+      .parts = {}});
   const std::array<float, 4> x = {896, -448, 0, 0};
   backend_.quantize_activations(view_of(x.data(), Shape{2, 2}), Precision::kFloat32, std::nullopt, q.view());
   EXPECT_EQ(q.view().scales[0], 2.0F);
@@ -74,9 +77,11 @@ TEST_F(ReferenceMultiply, RoundsTheDenseOperandOnceWhenAsked) {
   const float x = 1.0F + 0x1p-8F;
   float y = 0;
   const ConstTensorView view = view_of(&x, Shape{1, 1});
-  backend_.gemm({.dense = view, .precision = Precision::kBFloat16, .quantized = {}}, w.view(), {}, view_of(&y, Shape{1, 1}));
+  backend_.gemm({.dense = view, .precision = Precision::kBFloat16, .quantized = {}}, w.view(), {},
+      view_of(&y, Shape{1, 1}));
   EXPECT_EQ(y, 1.0F + 0x1p-20F);
-  backend_.gemm({.dense = view, .precision = Precision::kFloat32, .quantized = {}}, w.view(), {}, view_of(&y, Shape{1, 1}));
+  backend_.gemm({.dense = view, .precision = Precision::kFloat32, .quantized = {}}, w.view(), {},
+      view_of(&y, Shape{1, 1}));
   EXPECT_GT(y, 1.003F);
 }
 
@@ -85,7 +90,9 @@ TEST_F(ReferenceMultiply, RefusesOperandsThatDoNotFit) {
   const std::array<float, 4> x{};
   std::array<float, 4> y{};
   const auto multiply = [&](Shape xs, Shape ys) {
-    return [&, xs, ys] { backend_.gemm({.dense = view_of(x.data(), xs), .quantized = {}}, w.view(), {}, view_of(y.data(), ys)); };
+    return [&, xs, ys] {
+      backend_.gemm({.dense = view_of(x.data(), xs), .quantized = {}}, w.view(), {}, view_of(y.data(), ys));
+    };
   };
   EXPECT_THAT(multiply({1, 2}, {1, 2}), ThrowsMessage<ArgumentError>(HasSubstr("differ in K")));
   EXPECT_THAT(multiply({1, 3}, {1, 3}), ThrowsMessage<ArgumentError>(HasSubstr("differ in N")));

@@ -21,7 +21,8 @@ std::vector<Candidate> cpu_candidates() {
 
 std::vector<Candidate> candidates() {
   // The reference in the layout that it does not ask for by itself: the layout may change no result.
-  std::vector<Candidate> all = {{.name = "reference_lanes64", .threads = 1, .make = [](int threads, MemoryLedger& ledger) {
+  std::vector<Candidate> all = {{.name = "reference_lanes64", .threads = 1,
+      .make = [](int threads, MemoryLedger& ledger) {
                                    return std::make_unique<ReferenceBackend>(ledger, MatrixLayout::kLanes64, threads);
                                  }}};
   for (Candidate& candidate : cpu_candidates()) all.push_back(std::move(candidate));

@@ -49,7 +49,9 @@ std::vector<std::byte> padding(const QuantMatrix& m) {
   const int64_t bytes = matrix_bytes(view.layout, view.dtype, view.rows, view.cols);
   std::vector<std::byte> result(view.data, view.data + bytes);
   for (int64_t r = 0; r < view.rows; ++r) {
-    for (int64_t c = 0; c < view.cols; ++c) std::memset(&result[static_cast<size_t>(view.element(r, c) - view.data)], 0, size);
+    for (int64_t c = 0; c < view.cols; ++c) {
+      std::memset(&result[static_cast<size_t>(view.element(r, c) - view.data)], 0, size);
+    }
   }
   return result;
 }
@@ -63,7 +65,9 @@ void expect_equal(const Strided& expected, const Strided& actual) {
   for (int64_t r = 0; r < expected.rows(); ++r) {
     if (same_bytes(expected.row_bytes(r), actual.row_bytes(r))) continue;
     for (int64_t c = 0; c < expected.cols(); ++c) {
-      if (!same_value(expected.get(r, c), actual.get(r, c))) differences.add(r, c, expected.get(r, c), actual.get(r, c));
+      const float x = expected.get(r, c);
+      const float y = actual.get(r, c);
+      if (!same_value(x, y)) differences.add(r, c, x, y);
     }
   }
   differences.report();

@@ -16,7 +16,9 @@ class ElementwiseConformance : public Conformance {};
 /// |y| times this many roundings: the bound of an operation without cancellation. `least` bounds what may underflow.
 Strided relative_bound(Memory& memory, const Strided& y, double roundings, float least = 0.0F) {
   Strided bound = y.copy(memory);
-  bound.transform([&](float v) { return static_cast<float>(gamma(roundings) * std::fabs(static_cast<double>(v))) + least; });
+  bound.transform([&](float v) {
+    return static_cast<float>(gamma(roundings) * std::fabs(static_cast<double>(v))) + least;
+  });
   return bound;
 }
 
@@ -26,7 +28,8 @@ TEST_P(ElementwiseConformance, NormalizesRowsAndHeads) {
     for (const int64_t dim : kWidths) {
       for (const int64_t runs : {1, 3}) {
         const DType dtype = std::array{DType::kF32, DType::kF16, DType::kBF16}[static_cast<size_t>(dim + runs) % 3];
-        SCOPED_TRACE("[" + std::to_string(tokens) + ", " + std::to_string(runs) + " * " + std::to_string(dim) + "], weight " +
+        SCOPED_TRACE("[" + std::to_string(tokens) + ", " + std::to_string(runs) + " * " + std::to_string(dim) +
+            "], weight " +
                      std::string(to_string(dtype)));
         Strided x(memory(), tokens, runs * dim, 5);
         x.randomize(random, 30.0F);
@@ -148,7 +151,8 @@ struct RopeCase {
 
 TEST_P(ElementwiseConformance, RotatesTheFirstColumnsOfEveryHead) {
   Random random(55);
-  for (const RopeCase what : {RopeCase{1, 2, 2}, {3, 8, 8}, {2, 40, 40}, {5, 80, 32}, {4, 64, 64}, {1, 128, 64}, {2, 256, 256}}) {
+  for (const RopeCase what : {RopeCase{1, 2, 2}, {3, 8, 8}, {2, 40, 40}, {5, 80, 32}, {4, 64, 64}, {1, 128, 64},
+      {2, 256, 256}}) {
     for (const RopeStyle style : {RopeStyle::kHalfSplit, RopeStyle::kInterleaved}) {
       for (const int64_t tokens : {0, 1, 9}) {
         SCOPED_TRACE(std::to_string(what.heads) + " heads of " + std::to_string(what.head_dim) + ", rotated " +

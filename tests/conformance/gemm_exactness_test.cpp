@@ -16,7 +16,8 @@ class GemmExactness : public Conformance {
     for (const WeightKind& kind : kWeightKinds) {
       for (const Left left : lefts) {
         for (const MatrixLayout layout : {MatrixLayout::kRowMajor, MatrixLayout::kLanes64}) {
-          const MultiplyCase what{.shape = {.m = 64, .n = 79, .k = 261}, .weight = kind, .left = left, .bias = DType::kBF16,
+          const MultiplyCase what{.shape = {.m = 64, .n = 79, .k = 261}, .weight = kind, .left = left,
+              .bias = DType::kBF16,
                                   .layout = layout, .gap = 0};
           SCOPED_TRACE(what.to_string());
           body(what);

@@ -72,7 +72,8 @@ TEST_P(GemmSpecialConformance, KeepsTheNanAndInfinityOfATokenInItsOwnRow) {
   for (const MatrixLayout layout : kLayouts) {
     for (const Left left : {Left::kFloat32, Left::kBFloat16}) {
       for (const WeightKind& kind : kWeightKinds) {
-        const MultiplyCase what{.shape = {.m = 9, .n = 66, .k = 131}, .weight = kind, .left = left, .bias = std::nullopt,
+        const MultiplyCase what{.shape = {.m = 9, .n = 66, .k = 131}, .weight = kind, .left = left,
+            .bias = std::nullopt,
                                 .layout = layout, .gap = 2};
         SCOPED_TRACE(what.to_string());
         Multiplication multiplication(memory(), reference(), what, 5);
@@ -120,7 +121,8 @@ TEST_P(GemmSpecialConformance, AddsLargestCodesWithoutSaturating) {
 TEST_P(GemmSpecialConformance, WidensSubnormalHalvesExactly) {
   for (const DType dtype : {DType::kF16, DType::kBF16}) {
     for (const MatrixLayout layout : kLayouts) {
-      const MultiplyCase what{.shape = {.m = 3, .n = 130, .k = 5}, .weight = {dtype, Scales::kNone}, .left = Left::kFloat32,
+      const MultiplyCase what{.shape = {.m = 3, .n = 130, .k = 5}, .weight = {dtype, Scales::kNone},
+          .left = Left::kFloat32,
                               .bias = std::nullopt, .layout = layout, .gap = 0};
       SCOPED_TRACE(what.to_string());
       Multiplication multiplication(memory(), reference(), what, 8);

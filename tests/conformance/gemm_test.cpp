@@ -19,7 +19,8 @@ std::vector<MultiplyCase> multiply_cases() {
   std::vector<MultiplyCase> cases;
   for (const auto& v : pairwise_cases({kTokens.size(), kOutputs.size(), kInputs.size(), kWeightKinds.size(),
                                        kLefts.size(), kBiases.size(), kLayouts.size(), kGaps.size()})) {
-    cases.push_back({.shape = {.m = kTokens[v[0]], .n = kOutputs[v[1]], .k = kInputs[v[2]]}, .weight = kWeightKinds[v[3]],
+    cases.push_back({.shape = {.m = kTokens[v[0]], .n = kOutputs[v[1]], .k = kInputs[v[2]]},
+        .weight = kWeightKinds[v[3]],
                      .left = kLefts[v[4]], .bias = kBiases[v[5]], .layout = kLayouts[v[6]], .gap = kGaps[v[7]]});
   }
   return cases;

@@ -24,7 +24,8 @@ int64_t longest(const AttentionCase& what) {
 }
 
 CacheShape cache_shape(const AttentionCase& what) {
-  return {.dtype = what.cache_dtype, .blocks = longest(what) * static_cast<int64_t>(what.sequences.size()) + kSpareBlocks,
+  const int64_t blocks = longest(what) * static_cast<int64_t>(what.sequences.size()) + kSpareBlocks;
+  return {.dtype = what.cache_dtype, .blocks = blocks,
           .heads = what.key_heads, .block_size = what.block_size, .head_dim = what.head_dim};
 }
 
@@ -90,7 +91,8 @@ std::string AttentionCase::to_string() const {
   return text;
 }
 
-AttentionStep::AttentionStep(Memory& memory, Backend& reference, const AttentionCase& what, uint64_t seed, uint64_t shuffle)
+AttentionStep::AttentionStep(Memory& memory, Backend& reference, const AttentionCase& what, uint64_t seed,
+    uint64_t shuffle)
     : memory_(memory),
       what_(what),
       max_blocks_(longest(what)),
@@ -112,7 +114,9 @@ void AttentionStep::place_blocks(uint64_t shuffle) {
   std::vector<int32_t> order(static_cast<size_t>(blocks));
   std::iota(order.begin(), order.end(), 0);
   Random random(shuffle);
-  for (int64_t i = blocks - 1; i > 0; --i) std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.below(i + 1))]);
+  for (int64_t i = blocks - 1; i > 0; --i) {
+    std::swap(order[static_cast<size_t>(i)], order[static_cast<size_t>(random.below(i + 1))]);
+  }
   tables_.assign(order.begin(), order.begin() + max_blocks_ * static_cast<int64_t>(what_.sequences.size()));
 }
 
@@ -156,7 +160,8 @@ Strided AttentionStep::run_part(Backend& backend, size_t s, int64_t begin, int64
   const auto table = std::span(tables_).subspan(s * static_cast<size_t>(max_blocks_), static_cast<size_t>(max_blocks_));
   Strided y(memory_, end - begin, q_.cols(), what_.gap);
   backend.attention(q_.view().slice_rows(starts_[s] + begin, starts_[s] + end), cache_.view(),
-                    {.sequence_starts = starts, .context_lengths = contexts, .block_tables = table, .max_blocks = max_blocks_},
+                    {.sequence_starts = starts, .context_lengths = contexts, .block_tables = table,
+                        .max_blocks = max_blocks_},
                     spec(), y.view());
   return y;
 }

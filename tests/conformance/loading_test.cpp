@@ -83,7 +83,8 @@ TEST_P(LoadingConformance, StoresAndReadsEqualTypesBitForBit) {
   for (const DType dtype : {DType::kF8E4M3, DType::kF8E5M2, DType::kF16, DType::kBF16}) {
     for (const MatrixLayout layout : kLayouts) {
       for (const MatrixPlace at : kPlaces) {
-        SCOPED_TRACE(std::string(to_string(dtype)) + " at (" + std::to_string(at.row) + ", " + std::to_string(at.col) + ")");
+        SCOPED_TRACE(std::string(to_string(dtype)) + " at (" + std::to_string(at.row) + ", " + std::to_string(at.col) +
+            ")");
         Strided x(memory(), dtype, 70, 111 - at.col, 2);
         for (int64_t r = 0; r < x.rows(); ++r) {  // any bits, NaN of every payload among them
           auto* bytes = x.view().row<std::byte>(r);

@@ -13,7 +13,8 @@ namespace {
 /// Two parts: the first begins 5 rows inside a block, the second 37 columns inside one, with smaller blocks.
 std::vector<ScalePart> merged_parts(int64_t rows, int64_t cols) {
   const int64_t split = rows == 1 ? 1 : rows / 3 + 1;
-  ScalePart first{.row_begin = 0, .row_end = split, .block_rows = 128, .block_cols = 128, .row_phase = 5, .col_phase = 0,
+  ScalePart first{.row_begin = 0, .row_end = split, .block_rows = 128, .block_cols = 128, .row_phase = 5,
+      .col_phase = 0,
                   .grid_cols = ceil_div(cols, 128), .first_scale = 0};
   if (rows == 1) return {first};
   const int64_t used = ceil_div(split + first.row_phase, 128) * first.grid_cols;

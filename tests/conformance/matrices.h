@@ -13,8 +13,8 @@ namespace octet::conformance {
 enum class Scales {
   kNone,
   kRow,
-  kGrid,    ///< one grid of 128 x 128, ragged at the edges
-  kParts,   ///< merged parts of odd numbers of rows, the first beginning inside a row block, the last inside a column block
+  kGrid,   ///< one grid of 128 x 128, ragged at the edges
+  kParts,  ///< merged parts of odd numbers of rows, one beginning inside a row block, one inside a column block
 };
 
 struct WeightKind {

@@ -44,9 +44,9 @@ struct QuantizeCase {
   [[nodiscard]] std::string to_string() const {
     return std::string(octet::to_string(source)) + " to " + conformance::to_string({format, scales}) + ", quotient " +
            std::to_string(static_cast<int>(rule.quotient)) + (rule.nan_saturates ? ", NaN saturates" : ", NaN stays") +
-           (layout == MatrixLayout::kLanes64 ? ", lanes" : ", row-major") + ", at (" + std::to_string(tile.at.row) + ", " +
-           std::to_string(tile.at.col) + ") " + std::to_string(tile.rows) + " x " + std::to_string(tile.cols) + ", gap " +
-           std::to_string(gap);
+           (layout == MatrixLayout::kLanes64 ? ", lanes" : ", row-major") + ", at (" + std::to_string(tile.at.row) +
+           ", " + std::to_string(tile.at.col) + ") " + std::to_string(tile.rows) + " x " + std::to_string(tile.cols) +
+           ", gap " + std::to_string(gap);
   }
 };
 
@@ -152,7 +152,8 @@ TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
     }
     Strided x(memory(), 1, static_cast<int64_t>(values.size()));
     for (size_t i = 0; i < values.size(); ++i) x.set(0, static_cast<int64_t>(i), values[i]);
-    const QuantMatrix expected = make_matrix(memory(), weight_spec({format, Scales::kNone}, 1, x.cols(), MatrixLayout::kRowMajor));
+    const QuantMatrix expected = make_matrix(memory(), weight_spec({format, Scales::kNone}, 1, x.cols(),
+        MatrixLayout::kRowMajor));
     const QuantMatrix actual = copy_matrix(memory(), expected);
     QuantizeStats stats;
     reference().quantize(x.view(), expected.view(), {}, {}, stats);
@@ -167,7 +168,8 @@ TEST_P(QuantizeConformance, TellsTheReciprocalFromTheDivisionAtMidpoints) {
   for (const DType format : kFormats) {
     const int64_t midpoints = format == DType::kF8E4M3 ? 0x7e : 0x7b;
     Strided x(memory(), 48, midpoints);
-    const QuantMatrix w = make_matrix(memory(), weight_spec({format, Scales::kRow}, 48, midpoints, MatrixLayout::kLanes64));
+    const QuantMatrix w = make_matrix(memory(), weight_spec({format, Scales::kRow}, 48, midpoints,
+        MatrixLayout::kLanes64));
     for (int64_t s = 0; s < x.rows(); ++s) {
       w.view().scales[s] = static_cast<float>(2 * s + 3);
       for (int64_t c = 0; c < midpoints; ++c) {

@@ -15,7 +15,8 @@ class Strided {
   /// All zeros. `gap` elements lie between rows; with a gap the first row does not begin aligned either.
   Strided(Memory& memory, DType dtype, int64_t rows, int64_t cols, int64_t gap = 0);
   /// float32, by far the most used.
-  Strided(Memory& memory, int64_t rows, int64_t cols, int64_t gap = 0) : Strided(memory, DType::kF32, rows, cols, gap) {}
+  Strided(Memory& memory, int64_t rows, int64_t cols, int64_t gap = 0)
+      : Strided(memory, DType::kF32, rows, cols, gap) {}
 
   [[nodiscard]] int64_t rows() const { return rows_; }
   [[nodiscard]] int64_t cols() const { return cols_; }

@@ -161,7 +161,8 @@ void ReferenceBackend::attention(ConstTensorView q, const KvView& cache, const B
         const int64_t end = context - (end_row - row) + 1 - first_key;  // counted from the first key that any row sees
         const KeyRange range{std::max<int64_t>(0, end - window), end};
         const int64_t at = head * cache.head_dim;
-        const auto weights = attention_weights({q.row<float>(row) + at, dim}, keys, range, static_cast<double>(spec.scale));
+        const std::span<const float> query(q.row<float>(row) + at, dim);
+        const auto weights = attention_weights(query, keys, range, static_cast<double>(spec.scale));
         weighted_sum(weights, values, range, {y.row<float>(row) + at, dim});
       }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Single elements of any float type, and the one rule by which a value becomes an FP8 code. Used by the reference only.
+/// Single elements of any float type, and the one rule by which a value becomes an FP8 code. The reference's own.
 #pragma once
 
 #include <cstddef>

@@ -41,8 +41,8 @@ void ReferenceBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float
       for (int64_t i = 0; i < dim; ++i) sum += static_cast<double>(from[i]) * static_cast<double>(from[i]);
       const double inverse = 1.0 / std::sqrt(sum / static_cast<double>(dim) + static_cast<double>(eps));
       for (int64_t i = 0; i < dim; ++i) {
-        const double scaled = static_cast<double>(from[i]) * inverse * static_cast<double>(reference::load(weight, 0, i));
-        y.row<float>(t)[begin + i] = static_cast<float>(scaled);
+        const double gain = static_cast<double>(reference::load(weight, 0, i));
+        y.row<float>(t)[begin + i] = static_cast<float>(static_cast<double>(from[i]) * inverse * gain);
       }
     }
   }

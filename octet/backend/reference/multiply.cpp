@@ -71,7 +71,8 @@ void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precisi
     for (int64_t begin = 0; begin < q.cols; begin += group) {
       const int64_t end = std::min(begin + group, q.cols);
       const float amax = reference::abs_max(std::span(row).subspan(index(begin), index(end - begin)));
-      const float dynamic = grouped ? std::max(amax, 1e-10F) / max_finite(q.dtype) : reference::dynamic_scale(amax, q.dtype);
+      const float dynamic = grouped ? std::max(amax, 1e-10F) / max_finite(q.dtype)
+                                    : reference::dynamic_scale(amax, q.dtype);
       const float scale = static_scale.value_or(dynamic);
       q.scales[grouped ? q.part_of(t).index(t, begin) : t] = scale;
       for (int64_t k = begin; k < end; ++k) {
