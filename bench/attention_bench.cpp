@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Times Backend::attention over a long paged context on the cpu backend, beside the larger of two ceilings taken in turn
-/// with it: a sweep that reads the same bytes of the cache, and the float32 multiply peak.
+/// Times Backend::attention over a long paged context on the cpu backend, beside the larger of two ceilings
+/// taken in turn with it: a sweep that reads the same bytes of the cache, and the float32 multiply peak.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -30,14 +30,17 @@ struct Options {
 class AttentionBench {
  public:
   explicit AttentionBench(const Options& options)
-      : options_(options), backend_(make_backend(backend_options(options), ledger_)),
-        ceilings_(options.isa.empty() ? supported_isas().back() : parse_cpu_isa(options.isa), backend_->threads()) {
+      : options_(options),
+        backend_(make_backend(backend_options(options), ledger_)),
+        ceilings_(options.isa.empty() ? supported_isas().back() : parse_cpu_isa(options.isa),
+                  backend_->threads()) {
     for (int64_t b = 0; b < blocks(); ++b) table_.push_back(static_cast<int32_t>((b * 37 + 5) % blocks()));
   }
   void print_machine() const {
-    std::printf("%s, %s; context %lld, heads %lld/%lld of %lld\n", cpu_name().c_str(), backend_->describe().c_str(),
-                static_cast<long long>(options_.context), static_cast<long long>(options_.query_heads),
-                static_cast<long long>(options_.key_heads), static_cast<long long>(options_.head_dim));
+    std::printf("%s, %s; context %lld, heads %lld/%lld of %lld\n", cpu_name().c_str(),
+                backend_->describe().c_str(), static_cast<long long>(options_.context),
+                static_cast<long long>(options_.query_heads), static_cast<long long>(options_.key_heads),
+                static_cast<long long>(options_.head_dim));
   }
 
   void run(DType dtype, int64_t rows) {
@@ -56,14 +59,16 @@ class AttentionBench {
                                  {view(layer).values, static_cast<size_t>(side_bytes())}};
       const double reading = ceilings_.read_seconds(pieces);
       const double multiplying = flops(rows) / ceilings_.f32_flops();
-      const double taken = seconds_of([&] { attend(*backend_, (layer + 2) % kLayers, q.data(), y.data(), rows); });
+      const double taken =
+          seconds_of([&] { attend(*backend_, (layer + 2) % kLayers, q.data(), y.data(), rows); });
       ratios.push_back(std::max(reading, multiplying) / taken);
       times.push_back(taken);
     }
     const double seconds = median(times);
     std::printf("%-8s %4lld rows  %9.3f ms  %7.2f GB/s  %8.2f GFLOP/s  %5.2f of the ceiling\n",
                 std::string(to_string(dtype)).c_str(), static_cast<long long>(rows), seconds * 1e3,
-                2e-9 * static_cast<double>(side_bytes()) / seconds, flops(rows) / seconds / 1e9, median(ratios));
+                2e-9 * static_cast<double>(side_bytes()) / seconds, flops(rows) / seconds / 1e9,
+                median(ratios));
   }
 
  private:
@@ -77,14 +82,21 @@ class AttentionBench {
   [[nodiscard]] int64_t side_bytes() const { return vectors() * options_.head_dim * dtype_size(dtype_); }
   /// A multiply-add counts as two; every row sees the keys up to its own.
   [[nodiscard]] double flops(int64_t rows) const {
-    const double keys = static_cast<double>(rows) * (static_cast<double>(options_.context) - 0.5 * static_cast<double>(rows - 1));
+    const double keys = static_cast<double>(rows) *
+                        (static_cast<double>(options_.context) - 0.5 * static_cast<double>(rows - 1));
     return 4.0 * keys * static_cast<double>(options_.query_heads * options_.head_dim);
   }
   [[nodiscard]] KvView view(int64_t layer) const {
     std::byte* base = cache_.data() + layer * 2 * side_bytes();
     auto* scales = reinterpret_cast<float*>(scales_.data());
-    return {.keys = base, .values = base + side_bytes(), .key_scales = scales, .value_scales = scales + vectors(),
-            .dtype = dtype_, .block_size = kBlockSize, .heads = options_.key_heads, .head_dim = options_.head_dim};
+    return {.keys = base,
+            .values = base + side_bytes(),
+            .key_scales = scales,
+            .value_scales = scales + vectors(),
+            .dtype = dtype_,
+            .block_size = kBlockSize,
+            .heads = options_.key_heads,
+            .head_dim = options_.head_dim};
   }
   void fill(DType dtype) {
     dtype_ = dtype;
@@ -96,7 +108,8 @@ class AttentionBench {
     for (int64_t layer = 0; layer < kLayers; ++layer) {
       for (int64_t block = 0; block < blocks(); ++block) {
         if (block % 16 == 0) fill_bell(x, static_cast<uint64_t>(block + layer));
-        for (int64_t i = 0; i < kBlockSize; ++i) slots[static_cast<size_t>(i)] = static_cast<int32_t>(block * kBlockSize + i);
+        for (int64_t i = 0; i < kBlockSize; ++i)
+          slots[static_cast<size_t>(i)] = static_cast<int32_t>(block * kBlockSize + i);
         const ConstTensorView rows = view_of(x.data(), Shape{kBlockSize, cols});
         backend_->kv_store(rows, rows, slots, view(layer));
       }
@@ -107,8 +120,12 @@ class AttentionBench {
     const int32_t starts[] = {0, static_cast<int32_t>(rows)};
     const int32_t lengths[] = {static_cast<int32_t>(options_.context)};
     backend.attention(view_of(q, Shape{rows, cols}), view(layer),
-                      {.sequence_starts = starts, .context_lengths = lengths, .block_tables = table_, .max_blocks = blocks()},
-                      {.query_heads = options_.query_heads, .scale = 1.0F / std::sqrt(static_cast<float>(options_.head_dim)),
+                      {.sequence_starts = starts,
+                       .context_lengths = lengths,
+                       .block_tables = table_,
+                       .max_blocks = blocks()},
+                      {.query_heads = options_.query_heads,
+                       .scale = 1.0F / std::sqrt(static_cast<float>(options_.head_dim)),
                        .sliding_window = 0},
                       view_of(y, Shape{rows, cols}));
   }
@@ -121,7 +138,8 @@ class AttentionBench {
     attend(*reference, 0, q.data() + static_cast<size_t>(rows - 1) * cols, expected.data(), 1);
     attend(*backend_, 0, q.data(), actual.data(), rows);
     for (size_t i = 0; i < cols; ++i) {
-      check(std::fabs(actual[static_cast<size_t>(rows - 1) * cols + i] - expected[i]) < 2e-5F, "attention differs from the reference");
+      check(std::fabs(actual[static_cast<size_t>(rows - 1) * cols + i] - expected[i]) < 2e-5F,
+            "attention differs from the reference");
     }
   }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Times Backend::gemm of the cpu backend, each figure beside its ceiling taken in turn with it: few tokens beside a
-/// sweep that reads the same bytes, many beside the multiply peak. Weights are cold: they rotate through 256 MiB.
+/// Times Backend::gemm of the cpu backend, each figure beside its ceiling taken in turn with it: few tokens
+/// beside a sweep that reads the same bytes, many beside the multiply peak. Weights are cold: they rotate
+/// through 256 MiB.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -17,7 +18,8 @@ namespace octet::bench {
 namespace {
 
 constexpr int64_t kColdBytes = int64_t{256} << 20;
-/// A timing takes in at least so many bytes of weights, that the clock and the waking of threads do not count.
+/// A timing takes in at least so many bytes of weights, that the clock and the waking of threads do not
+/// count.
 constexpr int64_t kSampleBytes = int64_t{32} << 20;
 
 struct Options {
@@ -41,17 +43,19 @@ struct Case {
 };
 
 struct Result {
-  double gigabytes = 0;   // of weights, a second
+  double gigabytes = 0;  // of weights, a second
   double gigaflops = 0;
-  double read_ratio = 0;  // of the sweep
-  double peak_ratio = 0;  // of the multiply peak
+  double read_ratio = 0;      // of the sweep
+  double peak_ratio = 0;      // of the multiply peak
   double roofline_ratio = 0;  // of the larger of the times that reading and multiplying need
 };
 
 class Bench {
  public:
   Bench(const Options& options, MemoryLedger& ledger)
-      : options_(options), ledger_(ledger), backend_(make_backend(backend_options(options), ledger)),
+      : options_(options),
+        ledger_(ledger),
+        backend_(make_backend(backend_options(options), ledger)),
         isa_(options.isa.empty() ? supported_isas().back() : parse_cpu_isa(options.isa)),
         ceilings_(isa_, backend_->threads()) {}
 
@@ -88,7 +92,12 @@ class Bench {
 };
 
 MatrixSpec weight_spec(const Case& what, MatrixLayout layout) {
-  MatrixSpec spec{.dtype = what.dtype, .rows = what.n, .cols = what.k, .layout = layout, .scale_kind = what.scales, .parts = {}};
+  MatrixSpec spec{.dtype = what.dtype,
+                  .rows = what.n,
+                  .cols = what.k,
+                  .layout = layout,
+                  .scale_kind = what.scales,
+                  .parts = {}};
   if (what.scales == ScaleKind::kGrid) append_scale_part(spec.parts, what.n, what.k, 128, 128);
   return spec;
 }
@@ -111,11 +120,16 @@ void Bench::set_activations(const Case& what, int64_t tokens) {
   x_.resize(static_cast<size_t>(tokens * what.k));
   y_.resize(static_cast<size_t>(tokens * what.n));
   fill_bell(x_, 99);
-  activations_ = {.dense = view_of(x_.data(), Shape{tokens, what.k}), .precision = what.precision, .quantized = {}};
+  activations_ = {
+      .dense = view_of(x_.data(), Shape{tokens, what.k}), .precision = what.precision, .quantized = {}};
   if (!what.quantized) return;
   codes_ = QuantMatrix(backend_->allocator(), ledger_, "activations",
-                       {.dtype = DType::kF8E4M3, .rows = tokens, .cols = what.k, .layout = MatrixLayout::kRowMajor,
-                        .scale_kind = ScaleKind::kRow, .parts = {}});
+                       {.dtype = DType::kF8E4M3,
+                        .rows = tokens,
+                        .cols = what.k,
+                        .layout = MatrixLayout::kRowMajor,
+                        .scale_kind = ScaleKind::kRow,
+                        .parts = {}});
   backend_->quantize_activations(activations_.dense, what.precision, std::nullopt, codes_.view());
   activations_.quantized = codes_.view();
 }
@@ -125,7 +139,8 @@ double Bench::check_result(const Case& what, int64_t tokens) {
   const QuantMatrixView w = weights_[0].view();
   backend_->gemm(activations_, w, {}, view_of(y_.data(), Shape{tokens, what.n}));
   double worst = 0;
-  // Some outputs of the first and the last row, in float64, and the sum of magnitudes that bounds a float32 sum.
+  // Some outputs of the first and the last row, in float64, and the sum of magnitudes that bounds a float32
+  // sum.
   for (const int64_t t : {int64_t{0}, tokens - 1}) {
     for (int64_t n = 0; n < what.n; n += std::max<int64_t>(1, what.n / 97)) {
       double sum = 0;
@@ -137,7 +152,8 @@ double Bench::check_result(const Case& what, int64_t tokens) {
           return static_cast<double>(to_float(element));
         });
         double x = static_cast<double>(x_[static_cast<size_t>(t * what.k + k)]);
-        if (what.precision == Precision::kBFloat16) x = static_cast<double>(round_to_bfloat16(static_cast<float>(x)));
+        if (what.precision == Precision::kBFloat16)
+          x = static_cast<double>(round_to_bfloat16(static_cast<float>(x)));
         if (what.quantized) {
           x = static_cast<double>(to_float(float8_e4m3{static_cast<uint8_t>(*codes_.view().element(t, k))})) *
               static_cast<double>(codes_.view().scale(t, k));
@@ -151,7 +167,8 @@ double Bench::check_result(const Case& what, int64_t tokens) {
       worst = std::max(worst, difference / bound);
     }
   }
-  check(worst <= 1.0, what.what + ": the result differs from the reference beyond the rounding of a float32 sum");
+  check(worst <= 1.0,
+        what.what + ": the result differs from the reference beyond the rounding of a float32 sum");
   return worst;
 }
 
@@ -177,8 +194,10 @@ Result Bench::time(const Case& what, int64_t tokens) {
     }
     const double sweep = ceilings_.read_seconds(pieces) / static_cast<double>(calls);
     const double seconds = seconds_of([&] {
-                             for (size_t c = 0; c < calls; ++c) backend_->gemm(activations_, take().view(), {}, y);
-                           }) / static_cast<double>(calls);
+                             for (size_t c = 0; c < calls; ++c)
+                               backend_->gemm(activations_, take().view(), {}, y);
+                           }) /
+                           static_cast<double>(calls);
     const double limit = std::clamp(seconds * static_cast<double>(calls), 0.002, 0.02);
     const double flops = pairs ? ceilings_.bf16_flops(limit) : ceilings_.f32_flops(limit);
     if (pair < 0) continue;  // the first touches memory and threads for the first time
@@ -188,14 +207,17 @@ Result Bench::time(const Case& what, int64_t tokens) {
     roof.push_back(std::max(sweep, operations / flops) / seconds);
   }
   const double seconds = median(own);
-  return {.gigabytes = static_cast<double>(bytes) / seconds / 1e9, .gigaflops = operations / seconds / 1e9,
-          .read_ratio = median(read), .peak_ratio = median(peak), .roofline_ratio = median(roof)};
+  return {.gigabytes = static_cast<double>(bytes) / seconds / 1e9,
+          .gigaflops = operations / seconds / 1e9,
+          .read_ratio = median(read),
+          .peak_ratio = median(peak),
+          .roofline_ratio = median(roof)};
 }
 
 std::vector<Case> cases(const Options& options) {
   const std::vector<int64_t> few = {1};
-  const std::vector<int64_t> all = options.quick ? std::vector<int64_t>{1, 8, 512}
-                                                 : std::vector<int64_t>{1, 2, 4, 8, 16, 32, 128, 512};
+  const std::vector<int64_t> all =
+      options.quick ? std::vector<int64_t>{1, 8, 512} : std::vector<int64_t>{1, 2, 4, 8, 16, 32, 128, 512};
   const std::vector<int64_t> ends = {1, 512};
   std::vector<Case> result = {{.what = "e4m3 rows", .n = 8192, .k = 2048, .tokens = all}};
   if (options.quick) return result;
@@ -208,10 +230,21 @@ std::vector<Case> cases(const Options& options) {
   result.push_back({.what = "e4m3 128x128", .n = 8192, .k = 2048, .scales = ScaleKind::kGrid, .tokens = all});
   result.push_back({.what = "e5m2 rows", .n = 8192, .k = 2048, .dtype = DType::kF8E5M2, .tokens = ends});
   result.push_back({.what = "e4m3 rows, x e4m3", .n = 8192, .k = 2048, .quantized = true, .tokens = ends});
-  result.push_back({.what = "e4m3 rows, x f32", .n = 8192, .k = 2048, .precision = Precision::kFloat32, .tokens = ends});
-  result.push_back({.what = "bf16", .n = 8192, .k = 2048, .dtype = DType::kBF16, .scales = ScaleKind::kNone, .tokens = ends});
-  result.push_back({.what = "f16", .n = 8192, .k = 2048, .dtype = DType::kF16, .scales = ScaleKind::kNone,
-                    .precision = Precision::kFloat32, .tokens = ends});
+  result.push_back(
+      {.what = "e4m3 rows, x f32", .n = 8192, .k = 2048, .precision = Precision::kFloat32, .tokens = ends});
+  result.push_back({.what = "bf16",
+                    .n = 8192,
+                    .k = 2048,
+                    .dtype = DType::kBF16,
+                    .scales = ScaleKind::kNone,
+                    .tokens = ends});
+  result.push_back({.what = "f16",
+                    .n = 8192,
+                    .k = 2048,
+                    .dtype = DType::kF16,
+                    .scales = ScaleKind::kNone,
+                    .precision = Precision::kFloat32,
+                    .tokens = ends});
   return result;
 }
 
@@ -219,8 +252,8 @@ int run(const Options& options) {
   MemoryLedger ledger;
   Bench bench(options, ledger);
   std::printf("%s, %s\n", cpu_name().c_str(), bench.backend().describe().c_str());
-  std::printf("%-18s %6s %6s %6s %9s %9s %8s %8s %9s\n", "weights", "N", "K", "tokens", "GB/s", "GFLOP/s", "of read",
-              "of peak", "of limit");
+  std::printf("%-18s %6s %6s %6s %9s %9s %8s %8s %9s\n", "weights", "N", "K", "tokens", "GB/s", "GFLOP/s",
+              "of read", "of peak", "of limit");
   nlohmann::json rows = nlohmann::json::array();
   for (const Case& what : cases(options)) {
     bench.prepare(what);
@@ -228,17 +261,24 @@ int run(const Options& options) {
       bench.check_result(what, tokens);
       const Result r = bench.time(what, tokens);
       std::printf("%-18s %6lld %6lld %6lld %9.1f %9.1f %8.3f %8.3f %9.3f\n", what.what.c_str(),
-                  static_cast<long long>(what.n), static_cast<long long>(what.k), static_cast<long long>(tokens),
-                  r.gigabytes, r.gigaflops, r.read_ratio, r.peak_ratio, r.roofline_ratio);
+                  static_cast<long long>(what.n), static_cast<long long>(what.k),
+                  static_cast<long long>(tokens), r.gigabytes, r.gigaflops, r.read_ratio, r.peak_ratio,
+                  r.roofline_ratio);
       std::fflush(stdout);
-      rows.push_back({{"weights", what.what}, {"n", what.n}, {"k", what.k}, {"tokens", tokens},
-                      {"gigabytes_per_second", r.gigabytes}, {"gigaflops", r.gigaflops},
-                      {"read_fraction", r.read_ratio}, {"peak_fraction", r.peak_ratio},
+      rows.push_back({{"weights", what.what},
+                      {"n", what.n},
+                      {"k", what.k},
+                      {"tokens", tokens},
+                      {"gigabytes_per_second", r.gigabytes},
+                      {"gigaflops", r.gigaflops},
+                      {"read_fraction", r.read_ratio},
+                      {"peak_fraction", r.peak_ratio},
                       {"ceiling_fraction", r.roofline_ratio}});
     }
   }
   if (!options.json.empty()) {
-    const nlohmann::json all = {{"machine", {{"cpu", cpu_name()}, {"backend", bench.backend().describe()}}}, {"rows", rows}};
+    const nlohmann::json all = {{"machine", {{"cpu", cpu_name()}, {"backend", bench.backend().describe()}}},
+                                {"rows", rows}};
     std::FILE* file = std::fopen(options.json.c_str(), "w");
     if (file == nullptr) throw ConfigError("--json: cannot write " + options.json);
     const std::string text = all.dump(2) + "\n";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Times what loading does to bfloat16 weights (largest magnitude, quantizing to E4M3, statistics) on the cpu backend,
-/// each figure taken in turn with a copy that moves the same bytes: two read and one written for each element.
+/// Times what loading does to bfloat16 weights (largest magnitude, quantizing to E4M3, statistics) on the cpu
+/// backend, each figure taken in turn with a copy that moves the same bytes: two read and one written for
+/// each element.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
@@ -33,14 +34,17 @@ struct Case {
 class QuantizeBench {
  public:
   explicit QuantizeBench(const Options& options)
-      : options_(options), backend_(make_backend(backend_options(options), ledger_)),
-        ceilings_(isa(), backend_->threads()), source_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2),
+      : options_(options),
+        backend_(make_backend(backend_options(options), ledger_)),
+        ceilings_(isa(), backend_->threads()),
+        source_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2),
         copy_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2) {
     std::vector<float> bell(static_cast<size_t>(kCols * kRowsAtOnce));
     auto* x = reinterpret_cast<bfloat16*>(source_.data());
     for (int64_t begin = 0; begin < options.rows; begin += kRowsAtOnce) {
       if (begin < 8 * kRowsAtOnce) fill_bell(bell, static_cast<uint64_t>(begin));
-      for (size_t i = 0; i < bell.size(); ++i) x[begin * kCols + static_cast<int64_t>(i)] = to_bfloat16(0.02F * bell[i]);
+      for (size_t i = 0; i < bell.size(); ++i)
+        x[begin * kCols + static_cast<int64_t>(i)] = to_bfloat16(0.02F * bell[i]);
     }
   }
 
@@ -51,7 +55,8 @@ class QuantizeBench {
     std::vector<double> rates;
     (void)seconds_of([&] { quantize(w.view()); });
     for (int pair = 0; pair < options_.pairs; ++pair) {
-      const double copying = ceilings_.copy_seconds(source_.data(), copy_.data(), options_.rows * kCols / 2 * 3);
+      const double copying =
+          ceilings_.copy_seconds(source_.data(), copy_.data(), options_.rows * kCols / 2 * 3);
       const double quantizing = seconds_of([&] { quantize(w.view()); });
       ratios.push_back(copying / quantizing);
       rates.push_back(static_cast<double>(options_.rows * kCols) / quantizing / 1e9);
@@ -67,10 +72,16 @@ class QuantizeBench {
     if (!options.isa.empty()) result.isa = parse_cpu_isa(options.isa);
     return result;
   }
-  [[nodiscard]] CpuIsa isa() const { return options_.isa.empty() ? supported_isas().back() : parse_cpu_isa(options_.isa); }
+  [[nodiscard]] CpuIsa isa() const {
+    return options_.isa.empty() ? supported_isas().back() : parse_cpu_isa(options_.isa);
+  }
   static MatrixSpec spec_of(const Case& what, int64_t rows) {
-    MatrixSpec spec = {.dtype = DType::kF8E4M3, .rows = rows, .cols = kCols, .layout = what.layout,
-                       .scale_kind = what.scales, .parts = {}};
+    MatrixSpec spec = {.dtype = DType::kF8E4M3,
+                       .rows = rows,
+                       .cols = kCols,
+                       .layout = what.layout,
+                       .scale_kind = what.scales,
+                       .parts = {}};
     if (what.scales == ScaleKind::kGrid) append_scale_part(spec.parts, rows, kCols, kRowsAtOnce, 128);
     return spec;
   }
@@ -107,8 +118,9 @@ class QuantizeBench {
     const QuantMatrix actual(backend_->allocator(), ledger_, "bench", spec_of(what, kRowsAtOnce));
     quantize_rows(*reference, rows_of_source(0), expected.view(), 0);
     quantize_rows(*backend_, rows_of_source(0), actual.view(), 0);
-    check(std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kRowsAtOnce * kCols)) == 0,
-          "the codes differ from the reference");
+    check(
+        std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kRowsAtOnce * kCols)) == 0,
+        "the codes differ from the reference");
   }
 
   Options options_;
@@ -125,7 +137,8 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "threads (all cores)");
   app.add_option("--isa", options.isa, "instruction set (the best)");
   app.add_option("--pairs", options.pairs, "pairs of timings (11)")->check(CLI::PositiveNumber);
-  app.add_option("--rows", options.rows, "rows of 4096 elements, a multiple of 64 (16384)")->check(CLI::PositiveNumber);
+  app.add_option("--rows", options.rows, "rows of 4096 elements, a multiple of 64 (16384)")
+      ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   QuantizeBench bench(options);
   bench.print_machine();

@@ -14,9 +14,9 @@ octet::LlmOptions options() {
   octet::LlmOptions options;
   octet::QuantOptions& quant = options.model.quant;
   quant.quantization = octet::Granularity::kChannel;  // each linear layer in FP8, one scale per output row,
-  quant.fp8_embedding = true;                         // the embedding as well (and a head that shares its table),
-  quant.ignore = {"re:.*\\.layers\\.0\\..*"};         // but not the first layer
-  options.max_model_len = 256;                        // room for keys and values of so many tokens
+  quant.fp8_embedding = true;                  // the embedding as well (and a head that shares its table),
+  quant.ignore = {"re:.*\\.layers\\.0\\..*"};  // but not the first layer
+  options.max_model_len = 256;                 // room for keys and values of so many tokens
   options.model.warn = [](const std::string& text) { std::cerr << "warning: " << text << "\n"; };
   return options;
 }
@@ -38,7 +38,8 @@ void run(const std::string& folder, const std::string& prompt) {
   const octet::Generation generation = llm.generate(llm.encode(prompt), generate, print);
 
   const octet::LoadReport& report = llm.model().load_report();
-  std::cout << "\n\n" << generation.ids.size() << " tokens; weights of " << report.read_bytes << " bytes in the files, "
+  std::cout << "\n\n"
+            << generation.ids.size() << " tokens; weights of " << report.read_bytes << " bytes in the files, "
             << report.final_bytes << " in memory, " << report.peak_bytes << " at the peak\n";
 }
 

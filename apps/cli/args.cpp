@@ -45,7 +45,8 @@ constexpr std::array<Choice<OptionalDType>, 7> kCacheDTypes = {{
     {"float16", DType::kF16},
     {"float32", DType::kF32},
 }};
-constexpr std::array<Choice<LoadFormat>, 2> kLoadFormats = {{{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}}};
+constexpr std::array<Choice<LoadFormat>, 2> kLoadFormats = {
+    {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}}};
 constexpr std::array<Choice<std::optional<CpuIsa>>, 5> kIsas = {{
     {"auto", std::nullopt},
     {"portable", CpuIsa::kPortable},
@@ -61,20 +62,28 @@ void add_quantization_options(CLI::App& app, QuantOptions& quant) {
   add_choice(app, "--fp8-format", quant.fp8_format, kFp8Formats, "the 8 bits of a value (default e4m3)");
   app.add_flag("--raw-cast", quant.raw_cast, "cast to FP8 without scales");
   app.add_flag("--fp8-lm-head,!--no-fp8-lm-head", quant.fp8_lm_head, "store the head in FP8 as well");
-  app.add_flag("--fp8-embedding,!--no-fp8-embedding", quant.fp8_embedding, "store the embedding in FP8 as well");
-  app.add_option("--ignore", quant.ignore,
-                 "leave these modules unquantized: a name as in the checkpoint, a glob, or re:REGEX; repeatable")
-      ->type_name("PATTERN")->expected(1)->take_all();
-  add_choice(app, "--numerics", quant.numerics, kNumerics, "whose arithmetic is matched to the bit (default vllm)");
+  app.add_flag("--fp8-embedding,!--no-fp8-embedding", quant.fp8_embedding,
+               "store the embedding in FP8 as well");
+  app.add_option(
+         "--ignore", quant.ignore,
+         "leave these modules unquantized: a name as in the checkpoint, a glob, or re:REGEX; repeatable")
+      ->type_name("PATTERN")
+      ->expected(1)
+      ->take_all();
+  add_choice(app, "--numerics", quant.numerics, kNumerics,
+             "whose arithmetic is matched to the bit (default vllm)");
   add_choice(app, "--activation-scheme", quant.activation_scheme, kSchemes,
-             "how activations enter FP8 multiplies; auto (the default): in FP8 where the device multiplies FP8 natively");
+             "how activations enter FP8 multiplies; auto (the default): in FP8 where the device multiplies "
+             "FP8 natively");
 }
 
 void add_device_options(CLI::App& app, ModelArgs& args) {
   BackendOptions& device = args.options.model.device;
   app.option_defaults()->group("Machine");
-  app.add_option("--device", device.device, "auto, cpu, cuda:N, or reference (plain loops, slow)")->type_name("NAME");
-  add_number(app, "--threads", device.threads, NumberRange<int>{1, 1024}, "threads (default: one per core the process may use)");
+  app.add_option("--device", device.device, "auto, cpu, cuda:N, or reference (plain loops, slow)")
+      ->type_name("NAME");
+  add_number(app, "--threads", device.threads, NumberRange<int>{1, 1024},
+             "threads (default: one per core the process may use)");
   add_choice(app, "--isa", device.isa, kIsas, "a lower instruction set than the processor's best");
   add_number(app, "--tensor-parallel-size", args.tensor_parallel_size, NumberRange<int64_t>{1, 1 << 20},
              "over how many processes the model is cut");
@@ -87,19 +96,28 @@ std::string integers_text(NumberRange<T> range) {
 
 }  // namespace
 
-std::string range_text(NumberRange<int> range) { return integers_text(range); }
-std::string range_text(NumberRange<int64_t> range) { return integers_text(range); }
-std::string range_text(NumberRange<uint64_t> range) { return integers_text(range); }
+std::string range_text(NumberRange<int> range) {
+  return integers_text(range);
+}
+std::string range_text(NumberRange<int64_t> range) {
+  return integers_text(range);
+}
+std::string range_text(NumberRange<uint64_t> range) {
+  return integers_text(range);
+}
 std::string range_text(NumberRange<double> range) {
   std::ostringstream text;
   text << "from " << range.min << " to " << range.max;
   return text.str();
 }
 
-CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value, const std::string& description) {
+CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value,
+                      const std::string& description) {
   const auto read = [&value, name](const std::string& given) {
     value = parse_size(given);
-    if (!value) throw CLI::ValidationError(name, "expected a size such as 2GiB, 512M or 1000000, found \"" + given + "\"");
+    if (!value)
+      throw CLI::ValidationError(name,
+                                 "expected a size such as 2GiB, 512M or 1000000, found \"" + given + "\"");
   };
   return app.add_option_function<std::string>(name, read, description)->type_name("SIZE");
 }
@@ -111,7 +129,8 @@ void add_console_options(CLI::App& app, Console::Options& options) {
 
 void add_model_argument(CLI::App& app, std::string& model) {
   app.add_option("MODEL", model,
-                 "a folder in Hugging Face layout, or org/name in the local Hugging Face cache (default: the bundled model)")
+                 "a folder in Hugging Face layout, or org/name in the local Hugging Face cache (default: the "
+                 "bundled model)")
       ->type_name("");
 }
 
@@ -121,7 +140,8 @@ void add_weight_options(CLI::App& app, ModelArgs& args) {
   add_choice(app, "--dtype", model.dtype, kDTypes, "what is computed in (default: the checkpoint's own)");
   add_choice(app, "--load-format", model.load_format, kLoadFormats,
              "dummy: repeatable random weights, from config.json alone");
-  app.add_flag("--allow-nonfinite", model.allow_nonfinite, "count NaN and infinity in weights instead of refusing them");
+  app.add_flag("--allow-nonfinite", model.allow_nonfinite,
+               "count NaN and infinity in weights instead of refusing them");
   add_device_options(app, args);
   app.option_defaults()->group("Options");
   add_console_options(app, args.console);
@@ -143,7 +163,8 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   add_number(app, "--max-num-seqs", args.options.max_num_seqs, NumberRange<int64_t>{1, 65536},
              "sequences that run together (default 1)");
   app.option_defaults()->group("Options");
-  app.add_option("--load-report", args.load_report, "write what was loaded, how, and the memory it took, as JSON")
+  app.add_option("--load-report", args.load_report,
+                 "write what was loaded, how, and the memory it took, as JSON")
       ->type_name("FILE");
 }
 
@@ -154,8 +175,9 @@ void ModelArgs::check() const {
     throw UsageError(error.what());
   }
   if (tensor_parallel_size != 1) {
-    throw ConfigError("--tensor-parallel-size " + std::to_string(tensor_parallel_size) +
-                      ": this build has no communicator, so a model runs in one process; leave the option out");
+    throw ConfigError(
+        "--tensor-parallel-size " + std::to_string(tensor_parallel_size) +
+        ": this build has no communicator, so a model runs in one process; leave the option out");
   }
 }
 

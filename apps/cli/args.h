@@ -25,8 +25,8 @@ struct Choice {
 
 /// An option whose value is one name out of a table.
 template <class T, size_t N>
-CLI::Option* add_choice(CLI::App& app, const std::string& name, T& value, const std::array<Choice<T>, N>& table,
-                        const std::string& description) {
+CLI::Option* add_choice(CLI::App& app, const std::string& name, T& value,
+                        const std::array<Choice<T>, N>& table, const std::string& description) {
   std::string names;
   for (const auto& choice : table) names += (names.empty() ? "" : "|") + std::string(choice.name);
   const auto choose = [&value, &table, name, names](const std::string& given) {
@@ -52,7 +52,8 @@ struct NumberRange {
 [[nodiscard]] std::string range_text(NumberRange<uint64_t> range);
 [[nodiscard]] std::string range_text(NumberRange<double> range);
 
-/// An option whose value is a number: nothing but a number, in its range, and never NaN. `Target` is T or optional<T>.
+/// An option whose value is a number: nothing but a number, in its range, and never NaN. `Target` is T or
+/// optional<T>.
 template <class T, class Target>
 CLI::Option* add_number(CLI::App& app, const std::string& names, Target& value, NumberRange<T> range,
                         const std::string& description) {
@@ -60,8 +61,10 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, Target& value, 
   const auto read = [&value, name, range](const std::string& given) {
     T number{};
     const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), number);
-    if (error != std::errc() || end != given.data() + given.size() || !(number >= range.min && number <= range.max)) {
-      throw CLI::ValidationError(name, "expected a number " + range_text(range) + ", found \"" + given + "\"");
+    if (error != std::errc() || end != given.data() + given.size() ||
+        !(number >= range.min && number <= range.max)) {
+      throw CLI::ValidationError(name,
+                                 "expected a number " + range_text(range) + ", found \"" + given + "\"");
     }
     value = number;
   };
@@ -72,7 +75,8 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, Target& value, 
 inline constexpr int64_t kManyTokens = int64_t{1} << 31;
 
 /// A number of bytes.
-CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value, const std::string& description);
+CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value,
+                      const std::string& description);
 
 /// `--quiet` and `--verbose`.
 void add_console_options(CLI::App& app, Console::Options& options);

@@ -19,7 +19,8 @@ class Chat : public Command {
  public:
   void add_options(CLI::App& app) override {
     add_model_argument(app, args_.model);
-    given_quick_ = app.add_option("-q,--quick", quick_, "one message, one answer, and the end")->type_name("MESSAGE");
+    given_quick_ =
+        app.add_option("-q,--quick", quick_, "one message, one answer, and the end")->type_name("MESSAGE");
     app.add_option("--system-prompt", system_prompt_, "the system message")->type_name("TEXT");
     state_.sampling.add_options(app);
     add_model_options(app, args_);
@@ -54,8 +55,8 @@ class Chat : public Command {
     if (terminal) console.show("\n");
   }
 
-  /// False ends the conversation. At a terminal, what goes wrong with one line is said and the next one is read; a
-  /// script ends there.
+  /// False ends the conversation. At a terminal, what goes wrong with one line is said and the next one is
+  /// read; a script ends there.
   bool take_line(LLM& llm, const Console& console, const std::string& line) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) return true;
     const bool terminal = isatty(STDIN_FILENO) == 1;
@@ -74,7 +75,8 @@ class Chat : public Command {
     return true;
   }
 
-  /// Adds the message and the answer, or, when the model cannot take it, neither. A stopped answer stays as it is.
+  /// Adds the message and the answer, or, when the model cannot take it, neither. A stopped answer stays as
+  /// it is.
   void answer(LLM& llm, const Console& console, const std::string& message) {
     state_.conversation.add("user", message);
     std::string text;
@@ -109,6 +111,8 @@ class Chat : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_chat() { return std::make_unique<Chat>(); }
+std::unique_ptr<Command> make_chat() {
+  return std::make_unique<Chat>();
+}
 
 }  // namespace octet::cli

@@ -36,8 +36,8 @@ T parse_value(const std::string& name, const std::string& text, T min, T max) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error == std::errc() && end == text.data() + text.size() && value >= min && value <= max) return value;
-  throw ArgumentError("/set " + name + ": expected a number from " + std::to_string(min) + " to " + std::to_string(max) +
-                      ", found \"" + text + "\"");
+  throw ArgumentError("/set " + name + ": expected a number from " + std::to_string(min) + " to " +
+                      std::to_string(max) + ", found \"" + text + "\"");
 }
 
 void set_value(SamplingArgs& sampling, const std::string& name, const std::string& text) {
@@ -55,7 +55,8 @@ void set_value(SamplingArgs& sampling, const std::string& name, const std::strin
   } else if (name == "seed") {
     sampling.seed = parse_value(name, text, uint64_t{0}, ~uint64_t{0});
   } else {
-    throw ArgumentError("/set: expected temperature, top_p, top_k, min_p, seed or max_tokens, found \"" + name + "\"");
+    throw ArgumentError("/set: expected temperature, top_p, top_k, min_p, seed or max_tokens, found \"" +
+                        name + "\"");
   }
 }
 

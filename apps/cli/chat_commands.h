@@ -15,7 +15,8 @@ struct ChatState {
   SamplingArgs sampling;
 };
 
-/// False for /bye. Throws ArgumentError for unknown commands and values, FormatError and DeviceError from files.
+/// False for /bye. Throws ArgumentError for unknown commands and values, FormatError and DeviceError from
+/// files.
 [[nodiscard]] bool run_chat_command(ChatState& state, const std::string& line, const Console& console);
 
 }  // namespace octet::cli

@@ -36,7 +36,9 @@ int write_all(int descriptor, std::string_view text) {
   return 0;
 }
 
-void write_line(std::string_view text) { (void)write_all(STDERR_FILENO, std::string(text) + "\n"); }
+void write_line(std::string_view text) {
+  (void)write_all(STDERR_FILENO, std::string(text) + "\n");
+}
 
 }  // namespace
 
@@ -69,6 +71,8 @@ void Console::show(std::string_view text) const {
   if (!options_.quiet) (void)write_all(STDERR_FILENO, text);
 }
 
-void print_error(std::string_view message) { write_line(coloured("octet: error: ", kRed) + std::string(message)); }
+void print_error(std::string_view message) {
+  write_line(coloured("octet: error: ", kRed) + std::string(message));
+}
 
 }  // namespace octet::cli

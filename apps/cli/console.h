@@ -25,7 +25,7 @@ void write_json(const Json& json);
 class Console {
  public:
   struct Options {
-    bool quiet = false;    ///< errors only
+    bool quiet = false;  ///< errors only
     bool verbose = false;
   };
   explicit Console(Options options);
@@ -35,10 +35,10 @@ class Console {
   /// Standard error is a terminal: a line may be overwritten.
   [[nodiscard]] bool is_terminal() const { return terminal_; }
 
-  void note(std::string_view line) const;     ///< unless quiet
-  void detail(std::string_view line) const;   ///< only when verbose
-  void warn(std::string_view text) const;     ///< unless quiet
-  void show(std::string_view text) const;     ///< as it is, unless quiet
+  void note(std::string_view line) const;    ///< unless quiet
+  void detail(std::string_view line) const;  ///< only when verbose
+  void warn(std::string_view text) const;    ///< unless quiet
+  void show(std::string_view text) const;    ///< as it is, unless quiet
 
  private:
   Options options_;

@@ -46,8 +46,10 @@ class Evaluate : public Command {
     const Console console(args_.console);
     limit_context();
     const auto llm = load_model(args_, console);
-    if (llm->tokenizer() == nullptr) throw ConfigError(llm->model().folder().string() + ": has no tokenizer, and a text needs one");
-    const std::vector<int32_t> ids = llm->tokenizer()->encode(text, {.add_special_tokens = false, .parse_special = false});
+    if (llm->tokenizer() == nullptr)
+      throw ConfigError(llm->model().folder().string() + ": has no tokenizer, and a text needs one");
+    const std::vector<int32_t> ids =
+        llm->tokenizer()->encode(text, {.add_special_tokens = false, .parse_special = false});
     evaluation_.reference = !no_reference_;
     ShareDisplay display(console, "evaluating");
     evaluation_.progress = [&display](double share) {
@@ -68,8 +70,8 @@ class Evaluate : public Command {
   void limit_context() {
     const int64_t positions = args_.options.max_model_len.value_or(model_positions(args_));
     if (evaluation_.window > positions && given_window_->count() > 0) {
-      throw ConfigError("--window: expected 2 to " + std::to_string(positions) + " (the model's context), found " +
-                        std::to_string(evaluation_.window));
+      throw ConfigError("--window: expected 2 to " + std::to_string(positions) +
+                        " (the model's context), found " + std::to_string(evaluation_.window));
     }
     evaluation_.window = std::min(evaluation_.window, positions);
     args_.options.max_model_len = evaluation_.window;
@@ -85,6 +87,8 @@ class Evaluate : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_evaluate() { return std::make_unique<Evaluate>(); }
+std::unique_ptr<Command> make_evaluate() {
+  return std::make_unique<Evaluate>();
+}
 
 }  // namespace octet::cli

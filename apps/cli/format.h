@@ -8,10 +8,11 @@
 
 namespace octet::cli {
 
-[[nodiscard]] std::string format_bytes(int64_t bytes);               ///< "640.0 MiB"
-[[nodiscard]] std::string format_count(int64_t count);               ///< "1 234 567"
-[[nodiscard]] std::string format_number(double value, int digits);   ///< "12.34"
-[[nodiscard]] std::string format_rate(double amount, double seconds);  ///< amount per second, "-" where no time passed
+[[nodiscard]] std::string format_bytes(int64_t bytes);              ///< "640.0 MiB"
+[[nodiscard]] std::string format_count(int64_t count);              ///< "1 234 567"
+[[nodiscard]] std::string format_number(double value, int digits);  ///< "12.34"
+[[nodiscard]] std::string format_rate(double amount,
+                                      double seconds);  ///< amount per second, "-" where no time passed
 
 /// Columns as wide as their widest cell; numbers to the right.
 class Table {

@@ -37,11 +37,15 @@ class Generate : public Command {
   void add_options(CLI::App& app) override {
     add_model_argument(app, args_.model);
     CLI::Option* prompt = app.add_option("-p,--prompt", prompt_,
-                                         "what the model continues or answers; \"-\" reads standard input (one newline at its end is dropped)")
+                                         "what the model continues or answers; \"-\" reads standard input "
+                                         "(one newline at its end is dropped)")
                               ->type_name("TEXT");
-    CLI::Option* ids = app.add_option("--prompt-ids", prompt_ids_, "the prompt as token ids; needs no tokenizer")
-                           ->type_name("1,2,3")->excludes(prompt);
-    app.add_flag("--raw-prompt", raw_prompt_, "do not put the prompt into the model's chat template")->excludes(ids);
+    CLI::Option* ids =
+        app.add_option("--prompt-ids", prompt_ids_, "the prompt as token ids; needs no tokenizer")
+            ->type_name("1,2,3")
+            ->excludes(prompt);
+    app.add_flag("--raw-prompt", raw_prompt_, "do not put the prompt into the model's chat template")
+        ->excludes(ids);
     sampling_.add_options(app);
     app.add_flag("--json", json_, "one JSON object: ids, text, finish reason, timings, memory");
     add_model_options(app, args_);
@@ -50,7 +54,8 @@ class Generate : public Command {
   }
 
   void run() override {
-    if (given_prompt_->count() + given_ids_->count() == 0) throw UsageError("give a prompt: -p TEXT, -p - or --prompt-ids 1,2,3");
+    if (given_prompt_->count() + given_ids_->count() == 0)
+      throw UsageError("give a prompt: -p TEXT, -p - or --prompt-ids 1,2,3");
     const Console console(args_.console);
     std::vector<int32_t> ids;
     if (given_ids_->count() > 0) ids = parse_ids(prompt_ids_, "--prompt-ids");
@@ -116,6 +121,8 @@ class Generate : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_generate() { return std::make_unique<Generate>(); }
+std::unique_ptr<Command> make_generate() {
+  return std::make_unique<Generate>();
+}
 
 }  // namespace octet::cli

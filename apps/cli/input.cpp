@@ -26,7 +26,8 @@ size_t read_some(std::span<char> into) {
     const ssize_t count = ::read(STDIN_FILENO, into.data(), into.size());
     check_stop();
     if (count >= 0) return static_cast<size_t>(count);
-    if (errno != EINTR) throw DeviceError(std::string("standard input: cannot read: ") + std::strerror(errno));
+    if (errno != EINTR)
+      throw DeviceError(std::string("standard input: cannot read: ") + std::strerror(errno));
   }
 }
 
@@ -39,11 +40,13 @@ std::string_view trimmed(std::string_view text) {
 std::optional<double> unit_of(std::string_view unit) {
   if (unit.empty() || unit == "B" || unit == "b") return 1;
   constexpr std::string_view kPrefixes = "KMGT";
-  const size_t power = kPrefixes.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit.front()))));
+  const size_t power =
+      kPrefixes.find(static_cast<char>(std::toupper(static_cast<unsigned char>(unit.front()))));
   if (power == std::string_view::npos) return std::nullopt;
   const std::string_view rest = unit.substr(1);
   if (rest == "B" || rest == "b") return std::pow(1000.0, static_cast<double>(power + 1));
-  if (rest.empty() || rest == "iB" || rest == "ib" || rest == "i") return std::pow(1024.0, static_cast<double>(power + 1));
+  if (rest.empty() || rest == "iB" || rest == "ib" || rest == "i")
+    return std::pow(1024.0, static_cast<double>(power + 1));
   return std::nullopt;
 }
 
@@ -54,7 +57,8 @@ std::string read_standard_input() {
   std::array<char, 65536> piece{};
   while (const size_t count = read_some(piece)) {
     text.append(piece.data(), count);
-    if (text.size() > kInputLimit) throw ArgumentError("standard input: expected at most 1 GiB of text, found more");
+    if (text.size() > kInputLimit)
+      throw ArgumentError("standard input: expected at most 1 GiB of text, found more");
   }
   return text;
 }
@@ -65,7 +69,8 @@ std::optional<std::string> read_line() {
   while (read_some({&byte, 1}) == 1) {
     if (byte == '\n') return line;
     line.push_back(byte);
-    if (line.size() > kInputLimit) throw ArgumentError("standard input: expected lines of at most 1 GiB, found more");
+    if (line.size() > kInputLimit)
+      throw ArgumentError("standard input: expected lines of at most 1 GiB, found more");
   }
   return line.empty() ? std::nullopt : std::optional(std::move(line));
 }
@@ -82,8 +87,9 @@ std::vector<int32_t> parse_ids(std::string_view text, std::string_view option) {
     int32_t id = -1;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), id);
     if (error != std::errc() || end != part.data() + part.size() || id < 0) {
-      throw UsageError(std::string(option) + ": expected token ids separated by commas, as in 1,2,3; found \"" +
-                       std::string(part) + "\"");
+      throw UsageError(std::string(option) +
+                       ": expected token ids separated by commas, as in 1,2,3; found \"" + std::string(part) +
+                       "\"");
     }
     ids.push_back(id);
     if (comma == std::string_view::npos) return ids;

@@ -19,7 +19,8 @@ namespace octet::cli {
 
 /// "1,2,3", blanks allowed. Throws UsageError naming `option` and the part that is no id.
 [[nodiscard]] std::vector<int32_t> parse_ids(std::string_view text, std::string_view option);
-/// Bytes from "2GiB", "512M", "1e9", "4096": K, M, G, T are powers of 1024 with or without iB, of 1000 with B.
+/// Bytes from "2GiB", "512M", "1e9", "4096": K, M, G, T are powers of 1024 with or without iB, of 1000 with
+/// B.
 [[nodiscard]] std::optional<int64_t> parse_size(std::string_view text);
 
 }  // namespace octet::cli

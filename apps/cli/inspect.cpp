@@ -10,7 +10,9 @@
 namespace octet::cli {
 namespace {
 
-std::string signed_bytes(int64_t bytes) { return bytes < 0 ? "-" + format_bytes(-bytes) : format_bytes(bytes); }
+std::string signed_bytes(int64_t bytes) {
+  return bytes < 0 ? "-" + format_bytes(-bytes) : format_bytes(bytes);
+}
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text;
@@ -22,12 +24,14 @@ std::string groups_text(const MemoryPlan& plan) {
   Table table({{"weights"}, {"elements", true}, {"in the files", true}, {"in memory", true}});
   PlanGroup total{.name = "all"};
   for (const PlanGroup& group : plan.groups) {
-    table.add({group.name, format_count(group.elements), format_bytes(group.bytes_before), format_bytes(group.bytes_after)});
+    table.add({group.name, format_count(group.elements), format_bytes(group.bytes_before),
+               format_bytes(group.bytes_after)});
     total.elements += group.elements;
     total.bytes_before += group.bytes_before;
     total.bytes_after += group.bytes_after;
   }
-  table.add({total.name, format_count(total.elements), format_bytes(total.bytes_before), format_bytes(total.bytes_after)});
+  table.add({total.name, format_count(total.elements), format_bytes(total.bytes_before),
+             format_bytes(total.bytes_after)});
   return table.text();
 }
 
@@ -43,7 +47,10 @@ std::string savings_text(const std::vector<OptionSaving>& options) {
 Json tensors_json(const WeightSource& source) {
   Json list = Json::array();
   for (const SourceTensor& tensor : source.tensors()) {
-    list.push_back({{"name", tensor.name}, {"dtype", to_string(tensor.dtype)}, {"shape", tensor.shape}, {"file", tensor.file}});
+    list.push_back({{"name", tensor.name},
+                    {"dtype", to_string(tensor.dtype)},
+                    {"shape", tensor.shape},
+                    {"file", tensor.file}});
   }
   return list;
 }
@@ -84,17 +91,16 @@ class Inspect : public Command {
   static std::string describe(Model& model, const Inspection& inspection) {
     const DecoderSpec& spec = model.spec();
     const MemoryPlan& plan = inspection.plan;
-    return "model         " + model.folder().string() + "\n" +
-           "architecture  " + inspection.architecture + ", " + std::to_string(spec.num_hidden_layers) + " layers, hidden size " +
+    return "model         " + model.folder().string() + "\n" + "architecture  " + inspection.architecture +
+           ", " + std::to_string(spec.num_hidden_layers) + " layers, hidden size " +
            std::to_string(spec.hidden_size) + ", " + std::to_string(spec.num_attention_heads) + " heads (" +
-           std::to_string(spec.num_key_value_heads) + " for keys and values), vocabulary " + std::to_string(spec.vocab_size) +
-           "\n" +
-           "parameters    " + format_count(inspection.parameters) + "\n" +
-           "computed in   " + std::string(torch_name(inspection.dtype)) + " on " + inspection.backend + "\n\n" +
-           groups_text(plan) + "\n" +
-           "loading       " + format_bytes(plan.read_bytes) + " to read, " + format_bytes(plan.peak_bytes) +
-           " of memory at the peak, " + format_bytes(plan.final_bytes) + " in the end\n" +
-           "KV cache      " + format_count(inspection.kv_cache_bytes_per_token) + " bytes per token; the model's " +
+           std::to_string(spec.num_key_value_heads) + " for keys and values), vocabulary " +
+           std::to_string(spec.vocab_size) + "\n" + "parameters    " + format_count(inspection.parameters) +
+           "\n" + "computed in   " + std::string(torch_name(inspection.dtype)) + " on " + inspection.backend +
+           "\n\n" + groups_text(plan) + "\n" + "loading       " + format_bytes(plan.read_bytes) +
+           " to read, " + format_bytes(plan.peak_bytes) + " of memory at the peak, " +
+           format_bytes(plan.final_bytes) + " in the end\n" + "KV cache      " +
+           format_count(inspection.kv_cache_bytes_per_token) + " bytes per token; the model's " +
            format_count(inspection.max_position_embeddings) + " positions take " +
            format_bytes(inspection.kv_cache_bytes_per_token * inspection.max_position_embeddings) + "\n\n" +
            savings_text(inspection.options);
@@ -107,6 +113,8 @@ class Inspect : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_inspect() { return std::make_unique<Inspect>(); }
+std::unique_ptr<Command> make_inspect() {
+  return std::make_unique<Inspect>();
+}
 
 }  // namespace octet::cli

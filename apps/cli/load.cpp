@@ -30,7 +30,8 @@ std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console) {
   check_stop();
   if (!args.load_report.empty()) {
     OutputFile file(args.load_report);
-    file.write(llm->model().load_report().to_json().dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+    file.write(llm->model().load_report().to_json().dump(1, ' ', false, Json::error_handler_t::replace) +
+               "\n");
     file.commit();
   }
   return llm;
@@ -45,7 +46,8 @@ std::unique_ptr<Model> open_model(const ModelArgs& args, const Console& console)
 
 int64_t model_positions(const ModelArgs& args) {
   const std::filesystem::path path = find_model(args.model) / "config.json";
-  return read_decoder_spec(parse_json(read_text_file(path), path.string()), path.string()).max_position_embeddings;
+  return read_decoder_spec(parse_json(read_text_file(path), path.string()), path.string())
+      .max_position_embeddings;
 }
 
 }  // namespace octet::cli

@@ -8,8 +8,8 @@
 
 namespace octet::cli {
 
-/// Opens, plans, loads. Ctrl-C ends it with Interrupted. Writes `--load-report` after loading; that the file can be
-/// written is known before.
+/// Opens, plans, loads. Ctrl-C ends it with Interrupted. Writes `--load-report` after loading; that the file
+/// can be written is known before.
 [[nodiscard]] std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console);
 
 /// The same without loading: headers and plan.

@@ -13,7 +13,8 @@ constexpr std::string_view kClearLine = "\r\033[K";
 
 std::string bar(double share) {
   const int full = std::clamp(static_cast<int>(share * kBarWidth), 0, kBarWidth);
-  return "[" + std::string(static_cast<size_t>(full), '#') + std::string(static_cast<size_t>(kBarWidth - full), '.') + "]";
+  return "[" + std::string(static_cast<size_t>(full), '#') +
+         std::string(static_cast<size_t>(kBarWidth - full), '.') + "]";
 }
 
 double share_of(const LoadProgress& progress) {
@@ -21,11 +22,15 @@ double share_of(const LoadProgress& progress) {
   return static_cast<double>(progress.bytes_read) / static_cast<double>(progress.bytes_total);
 }
 
-std::string percent(double share) { return std::to_string(std::clamp(static_cast<int>(share * 100), 0, 100)) + " %"; }
+std::string percent(double share) {
+  return std::to_string(std::clamp(static_cast<int>(share * 100), 0, 100)) + " %";
+}
 
 }  // namespace
 
-LoadDisplay::~LoadDisplay() { clear(); }
+LoadDisplay::~LoadDisplay() {
+  clear();
+}
 
 void LoadDisplay::clear() {
   if (bar_) console_.show(kClearLine);
@@ -36,7 +41,8 @@ std::string LoadDisplay::figures(const LoadProgress& progress) const {
   const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
   return format_bytes(progress.bytes_read) + " of " + format_bytes(progress.bytes_total) + ", " +
          format_rate(static_cast<double>(progress.bytes_read) / 1e9, seconds) + " GB/s, memory " +
-         format_bytes(progress.memory_bytes) + " of " + format_bytes(progress.planned_peak_bytes) + " planned";
+         format_bytes(progress.memory_bytes) + " of " + format_bytes(progress.planned_peak_bytes) +
+         " planned";
 }
 
 void LoadDisplay::show_bar(const LoadProgress& progress) {
@@ -44,7 +50,8 @@ void LoadDisplay::show_bar(const LoadProgress& progress) {
   if (bar_ && Clock::now() - shown_ < std::chrono::milliseconds(100)) return;
   shown_ = Clock::now();
   bar_ = true;
-  console_.show(std::string(kClearLine) + "loading " + bar(share) + " " + percent(share) + "  " + figures(progress));
+  console_.show(std::string(kClearLine) + "loading " + bar(share) + " " + percent(share) + "  " +
+                figures(progress));
 }
 
 void LoadDisplay::show_line(const LoadProgress& progress) {

@@ -29,13 +29,15 @@ std::vector<TopToken> top_tokens(std::span<const float> logits, int64_t count) {
   std::iota(order.begin(), order.end(), 0);
   const auto value = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
   const auto better = [&](int32_t a, int32_t b) {
-    if (std::isnan(value(a)) || std::isnan(value(b))) return std::isnan(value(b)) && (!std::isnan(value(a)) || a < b);
+    if (std::isnan(value(a)) || std::isnan(value(b)))
+      return std::isnan(value(b)) && (!std::isnan(value(a)) || a < b);
     return value(a) != value(b) ? value(a) > value(b) : a < b;
   };
   const auto keep = std::min(static_cast<std::ptrdiff_t>(count), static_cast<std::ptrdiff_t>(order.size()));
   std::partial_sort(order.begin(), order.begin() + keep, order.end(), better);
   std::vector<TopToken> top;
-  for (std::ptrdiff_t i = 0; i < keep; ++i) top.push_back({order[static_cast<size_t>(i)], value(order[static_cast<size_t>(i)])});
+  for (std::ptrdiff_t i = 0; i < keep; ++i)
+    top.push_back({order[static_cast<size_t>(i)], value(order[static_cast<size_t>(i)])});
   return top;
 }
 
@@ -52,7 +54,9 @@ class RowSink {
 
 class NpySink : public RowSink {
  public:
-  NpySink(const std::string& path, int64_t rows, int64_t cols) : file_(path) { file_.write(npy_header(rows, cols)); }
+  NpySink(const std::string& path, int64_t rows, int64_t cols) : file_(path) {
+    file_.write(npy_header(rows, cols));
+  }
   void row(std::span<const float> logits) override {
     file_.write({reinterpret_cast<const char*>(logits.data()), logits.size_bytes()});
   }
@@ -65,7 +69,8 @@ class NpySink : public RowSink {
 /// All logits, without holding them: the object is written piece by piece.
 class JsonSink : public RowSink {
  public:
-  explicit JsonSink(const std::vector<int32_t>& ids) : head_("{\"ids\":" + Json(ids).dump() + ",\"logits\":[") {}
+  explicit JsonSink(const std::vector<int32_t>& ids)
+      : head_("{\"ids\":" + Json(ids).dump() + ",\"logits\":[") {}
   void row(std::span<const float> logits) override {
     write_out(head_ + Json(std::vector<float>(logits.begin(), logits.end())).dump());
     head_ = ",";
@@ -121,12 +126,16 @@ class Logits : public Command {
   void add_options(CLI::App& app) override {
     add_model_argument(app, args_.model);
     given_ids_ = app.add_option("--ids", ids_text_, "the token ids")->type_name("1,2,3");
-    given_prompt_ = app.add_option("-p,--prompt", prompt_, "a text instead of ids, never through the chat template; \"-\": standard input")
-                        ->type_name("TEXT")->excludes(app.get_option("--ids"));
+    given_prompt_ =
+        app.add_option("-p,--prompt", prompt_,
+                       "a text instead of ids, never through the chat template; \"-\": standard input")
+            ->type_name("TEXT")
+            ->excludes(app.get_option("--ids"));
     add_number(app, "--top", top_, NumberRange<int64_t>{1, kManyTokens},
                "the N largest logits at each position (a table: 5 unless told)");
     app.add_flag("--json", json_, "one JSON object: ids and logits, or with --top ids and top");
-    app.add_option("--output", output_, "write all logits as a NumPy file, float32 [T, V]")->type_name("FILE.npy");
+    app.add_option("--output", output_, "write all logits as a NumPy file, float32 [T, V]")
+        ->type_name("FILE.npy");
     add_model_options(app, args_);
   }
 
@@ -144,7 +153,8 @@ class Logits : public Command {
     llm->engine().prompt_logits(ids, [&](int64_t, ConstTensorView logits) {
       check_stop();
       for (int64_t row = 0; row < logits.rows(); ++row) {
-        for (const auto& sink : sinks) sink->row({logits.row<float>(row), static_cast<size_t>(logits.cols())});
+        for (const auto& sink : sinks)
+          sink->row({logits.row<float>(row), static_cast<size_t>(logits.cols())});
       }
     });
     for (const auto& sink : sinks) sink->finish();
@@ -156,10 +166,12 @@ class Logits : public Command {
     if (count <= model_positions(args_)) args_.options.max_model_len = count;
   }
 
-  [[nodiscard]] std::vector<std::unique_ptr<RowSink>> make_sinks(LLM& llm, const std::vector<int32_t>& ids) const {
+  [[nodiscard]] std::vector<std::unique_ptr<RowSink>> make_sinks(LLM& llm,
+                                                                 const std::vector<int32_t>& ids) const {
     std::vector<std::unique_ptr<RowSink>> sinks;
     if (!output_.empty()) {
-      sinks.push_back(std::make_unique<NpySink>(output_, static_cast<int64_t>(ids.size()), llm.model().spec().vocab_size));
+      sinks.push_back(std::make_unique<NpySink>(output_, static_cast<int64_t>(ids.size()),
+                                                llm.model().spec().vocab_size));
     }
     if (json_ && !top_) {
       sinks.push_back(std::make_unique<JsonSink>(ids));
@@ -181,6 +193,8 @@ class Logits : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_logits() { return std::make_unique<Logits>(); }
+std::unique_ptr<Command> make_logits() {
+  return std::make_unique<Logits>();
+}
 
 }  // namespace octet::cli

@@ -79,7 +79,8 @@ constexpr const char* kProgramExamples =
     "  octet inspect ./Llama-3.1-8B                     what fits, and what each option saves\n"
     "  octet generate ./Llama-3.1-8B -p \"Hello\" -n 64\n"
     "\n"
-    "`octet COMMAND --help` explains a command. Results go to standard output, everything else to standard error.\n"
+    "`octet COMMAND --help` explains a command. Results go to standard output, everything else to standard "
+    "error.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n";
 
 std::string version_text() {
@@ -87,8 +88,8 @@ std::string version_text() {
   std::string isas;
   for (const CpuIsa isa : supported_isas()) isas += (isas.empty() ? "" : ", ") + std::string(to_string(isa));
   return "octet " + std::string(build.version) + "\nbuilt by   " + std::string(build.compiler) + ", " +
-         std::string(build.build_type) + "\nprocessor  " + cpu_name() + ", " + std::to_string(usable_cores()) +
-         " cores to use\nkernels    " + isas + "\n";
+         std::string(build.build_type) + "\nprocessor  " + cpu_name() + ", " +
+         std::to_string(usable_cores()) + " cores to use\nkernels    " + isas + "\n";
 }
 
 /// `octet help COMMAND` is `octet COMMAND --help`.

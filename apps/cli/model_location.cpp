@@ -26,8 +26,9 @@ fs::path bundled_model() {
   if (fs::is_directory(installed, ignored)) return installed;
   fs::path source = fs::path(build_info().source_folder) / "models" / "demo";
   if (fs::is_directory(source, ignored)) return source;
-  throw ConfigError("no MODEL was given, and the bundled one is neither at " + installed.string() + " nor at " +
-                    source.string() + "; give a folder, or org/name from the Hugging Face cache");
+  throw ConfigError("no MODEL was given, and the bundled one is neither at " + installed.string() +
+                    " nor at " + source.string() +
+                    "; give a folder, or org/name from the Hugging Face cache");
 }
 
 }  // namespace

@@ -11,7 +11,8 @@ namespace octet::cli {
 /// Throws ConfigError saying what was tried.
 [[nodiscard]] std::filesystem::path find_model(const std::string& model);
 
-/// The cache of the hub: HF_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME or ~/.cache + huggingface/hub; may be empty.
+/// The cache of the hub: HF_HUB_CACHE, HF_HOME/hub, XDG_CACHE_HOME or ~/.cache + huggingface/hub; may be
+/// empty.
 [[nodiscard]] std::filesystem::path hub_cache();
 
 }  // namespace octet::cli

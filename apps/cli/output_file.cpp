@@ -43,7 +43,8 @@ mode_t mode_for(const fs::path& path) {
 }  // namespace
 
 OutputFile::OutputFile(fs::path path) : path_(link_target(path)) {
-  if (fs::is_directory(path_)) throw DeviceError(path_.string() + ": cannot write: it is a folder; give the name of a file");
+  if (fs::is_directory(path_))
+    throw DeviceError(path_.string() + ": cannot write: it is a folder; give the name of a file");
   if (is_special(path_)) {
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CLOEXEC);
     if (descriptor_ < 0) fail("open for writing");
@@ -84,6 +85,8 @@ void OutputFile::commit() {
   temporary_.clear();
 }
 
-void check_writable(const fs::path& path) { const OutputFile probe(path); }
+void check_writable(const fs::path& path) {
+  const OutputFile probe(path);
+}
 
 }  // namespace octet::cli

@@ -12,8 +12,8 @@ namespace octet::cli {
 /// Throws DeviceError when `path` cannot be written, before hours of work are spent on what goes there.
 void check_writable(const std::filesystem::path& path);
 
-/// Writes beside `path` and takes its place on `commit`; without it, nothing is left behind. A path that is no regular
-/// file (a device, a pipe) is written directly.
+/// Writes beside `path` and takes its place on `commit`; without it, nothing is left behind. A path that is
+/// no regular file (a device, a pipe) is written directly.
 class OutputFile {
  public:
   explicit OutputFile(std::filesystem::path path);

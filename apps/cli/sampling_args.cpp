@@ -10,16 +10,22 @@ namespace octet::cli {
 
 void SamplingArgs::add_options(CLI::App& app) {
   app.option_defaults()->group("Choosing tokens");
-  add_number(app, "-n,--max-tokens", max_tokens, NumberRange<int64_t>{1, kManyTokens}, "new tokens at most (default 256)");
+  add_number(app, "-n,--max-tokens", max_tokens, NumberRange<int64_t>{1, kManyTokens},
+             "new tokens at most (default 256)");
   add_number(app, "--temperature", temperature, NumberRange<double>{0, 1e6},
              "0: always the likeliest token (default: generation_config.json)");
-  add_number(app, "--top-p", top_p, NumberRange<double>{0, 1}, "only the likeliest tokens that together have this probability");
-  add_number(app, "--top-k", top_k, NumberRange<int64_t>{0, kManyTokens}, "only the N likeliest tokens; 0: all");
-  add_number(app, "--min-p", min_p, NumberRange<double>{0, 1}, "only tokens at least N times as likely as the likeliest");
+  add_number(app, "--top-p", top_p, NumberRange<double>{0, 1},
+             "only the likeliest tokens that together have this probability");
+  add_number(app, "--top-k", top_k, NumberRange<int64_t>{0, kManyTokens},
+             "only the N likeliest tokens; 0: all");
+  add_number(app, "--min-p", min_p, NumberRange<double>{0, 1},
+             "only tokens at least N times as likely as the likeliest");
   add_number(app, "--seed", seed, NumberRange<uint64_t>{0, std::numeric_limits<uint64_t>::max()},
              "of the random numbers: the same seed, the same text (default: a new one)");
   app.add_option("--stop", stop, "text that ends the answer and is no part of it; repeatable")
-      ->type_name("TEXT")->expected(1)->take_all();
+      ->type_name("TEXT")
+      ->expected(1)
+      ->take_all();
   app.add_flag("--ignore-eos", ignore_eos, "go on after the model's own end");
   app.option_defaults()->group("Options");
 }

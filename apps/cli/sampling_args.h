@@ -24,8 +24,8 @@ struct SamplingArgs {
   bool ignore_eos = false;
 
   void add_options(CLI::App& app);
-  /// What is given here, and the model's own recommendation for the rest. A model that recommends greedy decoding is
-  /// sampled at temperature 1 once top-p, top-k or min-p are given: they mean nothing otherwise.
+  /// What is given here, and the model's own recommendation for the rest. A model that recommends greedy
+  /// decoding is sampled at temperature 1 once top-p, top-k or min-p are given: they mean nothing otherwise.
   [[nodiscard]] GenerateOptions over(const SamplingParams& recommended) const;
 };
 

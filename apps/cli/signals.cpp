@@ -11,12 +11,15 @@ namespace {
 // The one thing a signal handler may touch.
 volatile std::sig_atomic_t stop_flag = 0;
 
-extern "C" void request_stop(int /*signal*/) { stop_flag = 1; }
+extern "C" void request_stop(int /*signal*/) {
+  stop_flag = 1;
+}
 
 void catch_once(int signal) {
   struct sigaction action = {};
   action.sa_handler = request_stop;
-  // Back to the default after one: the second Ctrl-C kills. No SA_RESTART: a read that waits for input returns.
+  // Back to the default after one: the second Ctrl-C kills. No SA_RESTART: a read that waits for input
+  // returns.
   action.sa_flags = static_cast<int>(SA_RESETHAND);
   sigemptyset(&action.sa_mask);
   sigaction(signal, &action, nullptr);
@@ -30,7 +33,9 @@ void install_signal_handlers() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-bool stop_requested() { return stop_flag != 0; }
+bool stop_requested() {
+  return stop_flag != 0;
+}
 
 void check_stop() {
   if (stop_requested()) throw Interrupted("stopped on request");

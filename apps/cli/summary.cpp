@@ -40,8 +40,10 @@ void summarize_quantization(LLM& llm, const Console& console) {
     return;
   }
   const QuantOptions& quant = llm.model().options().quant;
-  console.note("quantized  " + std::to_string(sum.count) + " matrices to " + std::string(to_string(quant.fp8_format)) + ", " +
-               (quant.raw_cast ? "raw cast" : std::string(to_string(quant.quantization.value_or(Granularity::kChannel)))) +
+  console.note("quantized  " + std::to_string(sum.count) + " matrices to " +
+               std::string(to_string(quant.fp8_format)) + ", " +
+               (quant.raw_cast ? "raw cast"
+                               : std::string(to_string(quant.quantization.value_or(Granularity::kChannel)))) +
                ": " + format_bytes(sum.bytes_before) + " -> " + format_bytes(sum.bytes_after) + ", SQNR " +
                sqnr_text(sum.stats));
   for (const WeightQuality& group : quality_by_group(report.quality())) {
@@ -59,8 +61,8 @@ void summarize_savings(LLM& llm, const Console& console) {
   for (const OptionSaving& saving : inspection.options) {
     if (!saving.in_force) continue;
     console.note("saved      by " + saving.option + ": " + format_bytes(saving.saved_bytes) + " (" +
-                 std::to_string(saving.saved_bytes) + " bytes), room for " + format_count(saving.kv_cache_tokens) +
-                 " tokens of KV cache");
+                 std::to_string(saving.saved_bytes) + " bytes), room for " +
+                 format_count(saving.kv_cache_tokens) + " tokens of KV cache");
   }
 }
 
@@ -72,22 +74,24 @@ void summarize_load(LLM& llm, const Console& console) {
   summarize_quantization(llm, console);
   summarize_savings(llm, console);
   console.note("memory     weights " + format_bytes(report.final_bytes) + ", peak while loading " +
-               format_bytes(report.peak_bytes) + " (planned " + format_bytes(report.predicted_peak_bytes) + "), KV cache " +
-               format_bytes(llm.engine().cache().bytes()) + " for " +
+               format_bytes(report.peak_bytes) + " (planned " + format_bytes(report.predicted_peak_bytes) +
+               "), KV cache " + format_bytes(llm.engine().cache().bytes()) + " for " +
                format_count(llm.engine().options().kv_cache_tokens) + " tokens");
-  console.note("loaded     " + format_bytes(report.read_bytes) + " in " + format_number(report.seconds, 2) + " s, " +
-               format_rate(static_cast<double>(report.read_bytes) / 1e9, report.seconds) + " GB/s, on " +
-               llm.model().backend().describe());
+  console.note("loaded     " + format_bytes(report.read_bytes) + " in " + format_number(report.seconds, 2) +
+               " s, " + format_rate(static_cast<double>(report.read_bytes) / 1e9, report.seconds) +
+               " GB/s, on " + llm.model().backend().describe());
 }
 
 void summarize_generation(const Generation& generation, const Console& console) {
   const auto prompt = static_cast<int64_t>(generation.prompt_ids.size());
   const auto answer = static_cast<int64_t>(generation.ids.size());
-  console.note("prompt     " + format_count(prompt) + " tokens in " + format_number(generation.prefill_seconds, 3) + " s, " +
+  console.note("prompt     " + format_count(prompt) + " tokens in " +
+               format_number(generation.prefill_seconds, 3) + " s, " +
                format_rate(static_cast<double>(prompt), generation.prefill_seconds) + " tokens/s");
-  console.note("answer     " + format_count(answer) + " tokens in " + format_number(generation.decode_seconds, 3) + " s, " +
-               format_rate(static_cast<double>(answer - 1), generation.decode_seconds) + " tokens/s, ended by " +
-               (generation.finish_reason == FinishReason::kStop ? "stop" : "length"));
+  console.note(
+      "answer     " + format_count(answer) + " tokens in " + format_number(generation.decode_seconds, 3) +
+      " s, " + format_rate(static_cast<double>(answer - 1), generation.decode_seconds) +
+      " tokens/s, ended by " + (generation.finish_reason == FinishReason::kStop ? "stop" : "length"));
 }
 
 double decode_rate(const Generation& generation) {

@@ -23,13 +23,18 @@ Json pieces_of(const Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
 class Tokenize : public Command {
  public:
   void add_options(CLI::App& app) override {
-    app.add_option("MODEL", positionals_, "[MODEL] TEXT: a model as in the other commands, and a text (\"-\": standard input)")
-        ->type_name("")->expected(0, 2);
-    CLI::Option* messages = app.add_option("--messages", messages_,
-                                           "render the conversation in this JSON file (\"-\": standard input) through the chat template")
-                                ->type_name("FILE");
+    app.add_option("MODEL", positionals_,
+                   "[MODEL] TEXT: a model as in the other commands, and a text (\"-\": standard input)")
+        ->type_name("")
+        ->expected(0, 2);
+    CLI::Option* messages =
+        app.add_option(
+               "--messages", messages_,
+               "render the conversation in this JSON file (\"-\": standard input) through the chat template")
+            ->type_name("FILE");
     app.add_option("--decode", decode_, "the text of these ids")->type_name("1,2,3")->excludes(messages);
-    app.add_flag("--no-special-tokens", no_special_tokens_, "leave out what the model expects around a text (BOS and the like)");
+    app.add_flag("--no-special-tokens", no_special_tokens_,
+                 "leave out what the model expects around a text (BOS and the like)");
     app.add_flag("--json", json_, "one JSON object: ids, pieces, text");
     add_console_options(app, console_);
     given_messages_ = messages;
@@ -41,7 +46,8 @@ class Tokenize : public Command {
     const std::vector<int32_t> decoded =
         given_decode_->count() > 0 ? parse_ids(decode_, "--decode") : std::vector<int32_t>();
     if (has_text) take_text();
-    if (positionals_.size() > 1) throw UsageError("expected [MODEL] alone beside --messages or --decode, found a text as well");
+    if (positionals_.size() > 1)
+      throw UsageError("expected [MODEL] alone beside --messages or --decode, found a text as well");
     const std::filesystem::path folder = find_model(positionals_.empty() ? "" : positionals_.front());
     if (given_messages_->count() > 0) {
       show_messages(folder);
@@ -89,7 +95,10 @@ class Tokenize : public Command {
 
   void show_messages(const std::filesystem::path& folder) const {
     const auto chat_template = ChatTemplate::open(folder);
-    if (!chat_template) throw ConfigError(folder.string() + ": has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json)");
+    if (!chat_template)
+      throw ConfigError(
+          folder.string() +
+          ": has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json)");
     const std::string source = messages_ == "-" ? "standard input" : messages_;
     Json request = parse_json(read_file_or_input(messages_), source);
     if (request.is_array()) request = {{"messages", std::move(request)}};
@@ -115,6 +124,8 @@ class Tokenize : public Command {
 
 }  // namespace
 
-std::unique_ptr<Command> make_tokenize() { return std::make_unique<Tokenize>(); }
+std::unique_ptr<Command> make_tokenize() {
+  return std::make_unique<Tokenize>();
+}
 
 }  // namespace octet::cli

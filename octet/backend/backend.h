@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The operations a device offers, and nothing else: `reference` says what each means in plain loops, `cpu` is held to it.
+/// The operations a device offers, and nothing else: `reference` says what each means in plain loops, `cpu`
+/// is held to it.
 ///
-/// Shape letters: T tokens, S sequences, H hidden, I intermediate, V vocabulary, D head dim, Hq query heads, Hk key/value
-/// heads, R rows, C columns; M, N, K only inside a multiply (N outputs, K inputs).
+/// Shape letters: T tokens, S sequences, H hidden, I intermediate, V vocabulary, D head dim, Hq query heads,
+/// Hk key/value heads, R rows, C columns; M, N, K only inside a multiply (N outputs, K inputs).
 ///
-/// Activations are float32 on every host backend. Views handed in must not overlap unless an operation says so.
-/// The operations of a step use the backend's own threads and are called from one thread at a time; those under
-/// "loading" run on the calling thread and may be called from several at once on disjoint rows.
+/// Activations are float32 on every host backend. Views handed in must not overlap unless an operation says
+/// so. The operations of a step use the backend's own threads and are called from one thread at a time; those
+/// under "loading" run on the calling thread and may be called from several at once on disjoint rows.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,7 @@ enum class Precision {
 
 /// The left operand of a multiply: dense, or quantized by `quantize_activations`.
 struct Activations {
-  ConstTensorView dense;                   ///< [T, K] float32; empty when `quantized` is set
+  ConstTensorView dense;  ///< [T, K] float32; empty when `quantized` is set
   Precision precision = Precision::kFloat32;
   std::optional<QuantMatrixView> quantized;  ///< [T, K] row-major FP8, one scale per row or per 1 x group
 };
@@ -49,11 +50,12 @@ struct QuantizeRule {
   bool nan_saturates = true;
 };
 
-/// What quantizing did to the values, over all elements that passed. Sums are in float64, though a backend may add up to
-/// 64 values at a time in float32 before: signal and noise are within 1e-6 of the exact sums, relatively; the counts exact.
+/// What quantizing did to the values, over all elements that passed. Sums are in float64, though a backend
+/// may add up to 64 values at a time in float32 before: signal and noise are within 1e-6 of the exact sums,
+/// relatively; the counts exact.
 struct QuantizeStats {
-  double signal = 0;      ///< sum of x^2, of the finite x
-  double noise = 0;       ///< sum of (x - scale * q)^2, of the same
+  double signal = 0;  ///< sum of x^2, of the finite x
+  double noise = 0;   ///< sum of (x - scale * q)^2, of the same
   int64_t elements = 0;
   int64_t zeroed = 0;     ///< x != 0 that became 0
   int64_t saturated = 0;  ///< |quotient| beyond the largest finite value
@@ -73,8 +75,9 @@ struct MatrixPlace {
   int64_t col = 0;
 };
 
-/// One layer's part of the paged cache. Keys and values: [blocks, Hk, block_size, D]; a slot is block * block_size +
-/// place. With an FP8 dtype each token and head has its own float32 scale: [blocks, Hk, block_size].
+/// One layer's part of the paged cache. Keys and values: [blocks, Hk, block_size, D]; a slot is block *
+/// block_size + place. With an FP8 dtype each token and head has its own float32 scale: [blocks, Hk,
+/// block_size].
 struct KvView {
   std::byte* keys = nullptr;
   std::byte* values = nullptr;
@@ -122,23 +125,25 @@ class Backend {
 
   // ---- loading: on the calling thread ----
 
-  /// The largest |x| of each row in each run of `segment` columns. `first_segment` columns make the first run (the
-  /// phase of a shard), then `segment` each. NaN is passed over, infinity is not.
+  /// The largest |x| of each row in each run of `segment` columns. `first_segment` columns make the first run
+  /// (the phase of a shard), then `segment` each. NaN is passed over, infinity is not.
   ///   x     [R, C]  F32, F16 or BF16
   ///   amax  [R, number of runs] float32
   /// Returns the number of elements that are NaN or infinite.
   virtual int64_t abs_max(ConstTensorView x, int64_t first_segment, int64_t segment, TensorView amax) = 0;
 
-  /// Writes the codes of x [r, c] (F32, F16 or BF16) into rows [at.row, at.row + r), columns [at.col, at.col + c) of
-  /// `w` (FP8), whose scales for these elements are already there; without scales it is a raw cast (clamp, round).
+  /// Writes the codes of x [r, c] (F32, F16 or BF16) into rows [at.row, at.row + r), columns [at.col, at.col
+  /// + c) of `w` (FP8), whose scales for these elements are already there; without scales it is a raw cast
+  /// (clamp, round).
   virtual void quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at, const QuantizeRule& rule,
                         QuantizeStats& stats) = 0;
 
-  /// Copies x [r, c] into `w` without scales: equal dtypes bit for bit (FP8 too), real dtypes by one rounding.
+  /// Copies x [r, c] into `w` without scales: equal dtypes bit for bit (FP8 too), real dtypes by one
+  /// rounding.
   virtual void store(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at) = 0;
 
-  /// Reads rows [row, row + r) of `w` back: as float32 scale * q into y [r, C] float32, or, where y has the dtype of
-  /// `w` and it is not float32, the stored elements themselves.
+  /// Reads rows [row, row + r) of `w` back: as float32 scale * q into y [r, C] float32, or, where y has the
+  /// dtype of `w` and it is not float32, the stored elements themselves.
   virtual void read_rows(const QuantMatrixView& w, int64_t row, TensorView y) = 0;
 
   // ---- a step: on the backend's threads ----
@@ -146,9 +151,9 @@ class Backend {
   /// Rows `ids` of a table as float32, scaled: ids [T], table [V, H] of any layout and dtype, y [T, H].
   virtual void embed(std::span<const int32_t> ids, const QuantMatrixView& table, TensorView y) = 0;
 
-  /// FP8 codes of x [T, K] with one scale per row (group = 0) or per run of `group` columns; q row-major, kRow or kGrid.
-  /// `precision` rounds x first. `static_scale` replaces the dynamic ones. scale = max(amax / max, 1 / (448 * 512)),
-  /// per group max(amax, 1e-10) / max; codes by division.
+  /// FP8 codes of x [T, K] with one scale per row (group = 0) or per run of `group` columns; q row-major,
+  /// kRow or kGrid. `precision` rounds x first. `static_scale` replaces the dynamic ones. scale = max(amax /
+  /// max, 1 / (448 * 512)), per group max(amax, 1e-10) / max; codes by division.
   virtual void quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
                                     const QuantMatrixView& q) = 0;
 
@@ -157,12 +162,13 @@ class Backend {
   ///   w     [N, K]  any dtype, layout and scales
   ///   bias  [N]     F32, F16 or BF16; an empty view for none
   ///   y     [T, N]  float32
-  /// Products accumulate in float32, over k in ascending order in one accumulator for each output (with a grid: one for
-  /// each block of columns, their scaled sums added in order); scales, then bias, in float32. The bits of a row of y do
-  /// not depend on T, on the other rows, or on the number of threads. T may be 0.
+  /// Products accumulate in float32, over k in ascending order in one accumulator for each output (with a
+  /// grid: one for each block of columns, their scaled sums added in order); scales, then bias, in float32.
+  /// The bits of a row of y do not depend on T, on the other rows, or on the number of threads. T may be 0.
   virtual void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) = 0;
 
-  /// y = x / sqrt(mean(x^2) + eps) * weight over each run of D = weight.cols() columns (the whole row, or each head).
+  /// y = x / sqrt(mean(x^2) + eps) * weight over each run of D = weight.cols() columns (the whole row, or
+  /// each head).
   ///   x, y  [T, n * D] float32, rows may be strided; y may be x
   ///   weight [D] F32, F16 or BF16
   virtual void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) = 0;
@@ -176,18 +182,21 @@ class Backend {
   /// Rotates the first R = 2 * cos.cols() columns of every head, in place.
   ///   x         [T, heads * head_dim] float32, rows may be strided
   ///   cos, sin  [T, R / 2] float32
-  virtual void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) = 0;
+  virtual void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin,
+                    RopeStyle style) = 0;
 
-  /// Stores keys and values [T, Hk * D] (float32, rows may be strided) in slots [T] of the cache, rounded to its dtype.
-  /// FP8: scale = max(amax / max, 1 / (448 * 512)) of the token's head, codes by division.
+  /// Stores keys and values [T, Hk * D] (float32, rows may be strided) in slots [T] of the cache, rounded to
+  /// its dtype. FP8: scale = max(amax / max, 1 / (448 * 512)) of the token's head, codes by division.
   virtual void kv_store(ConstTensorView keys, ConstTensorView values, std::span<const int32_t> slots,
                         const KvView& cache) = 0;
 
-  /// Causal attention of every row over its sequence's keys in the cache: y = softmax(scale * q . k) v, in float32.
+  /// Causal attention of every row over its sequence's keys in the cache: y = softmax(scale * q . k) v, in
+  /// float32.
   ///   q, y  [T, Hq * D] float32, rows may be strided
-  /// Walks the keys in blocks of fixed size counted from the sequence's start, so a row's bits depend on nothing but its own sequence.
-  virtual void attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch, const AttentionSpec& spec,
-                         TensorView y) = 0;
+  /// Walks the keys in blocks of fixed size counted from the sequence's start, so a row's bits depend on
+  /// nothing but its own sequence.
+  virtual void attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch,
+                         const AttentionSpec& spec, TensorView y) = 0;
 };
 
 }  // namespace octet

@@ -16,8 +16,8 @@ struct BackendOptions {
   std::optional<CpuIsa> isa = std::nullopt;  ///< a lower instruction set than the best, for "cpu"
 };
 
-/// `ledger` must outlive the backend. Throws ConfigError naming what is known for an unknown device, an instruction
-/// set the machine lacks, or a thread count outside 1..1024.
+/// `ledger` must outlive the backend. Throws ConfigError naming what is known for an unknown device, an
+/// instruction set the machine lacks, or a thread count outside 1..1024.
 [[nodiscard]] std::unique_ptr<Backend> make_backend(const BackendOptions& options, MemoryLedger& ledger);
 
 }  // namespace octet

@@ -35,7 +35,8 @@ class FileReader {
   int64_t size_ = 0;
 };
 
-/// The whole of a small text file (config, index, template). Throws FormatError when it is larger than `limit`.
+/// The whole of a small text file (config, index, template). Throws FormatError when it is larger than
+/// `limit`.
 std::string read_text_file(const std::filesystem::path& path, int64_t limit = int64_t{64} << 20);
 
 }  // namespace octet

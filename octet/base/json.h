@@ -14,11 +14,13 @@ namespace octet {
 using Json = nlohmann::ordered_json;
 
 /// Parses one JSON value. `source` (a file name) opens every message.
-/// Throws FormatError on syntax errors, trailing bytes, duplicate keys, invalid UTF-8, and nesting deeper than 64.
+/// Throws FormatError on syntax errors, trailing bytes, duplicate keys, invalid UTF-8, and nesting deeper
+/// than 64.
 [[nodiscard]] Json parse_json(std::string_view text, std::string_view source);
 
 /// Reads typed fields of one object and collects every fault, so that all wrong fields are reported together.
-/// An absent or null field is the default; a field of the wrong type or out of range is a fault and yields the default.
+/// An absent or null field is the default; a field of the wrong type or out of range is a fault and yields
+/// the default.
 class JsonFields {
  public:
   /// `object` must outlive this. `source` names the file (and object) in messages.

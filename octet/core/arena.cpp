@@ -14,6 +14,8 @@ std::byte* Arena::take(int64_t bytes) {
   return data;
 }
 
-TensorView Arena::tensor(DType dtype, Shape shape) { return {take(shape.elements() * dtype_size(dtype)), dtype, shape}; }
+TensorView Arena::tensor(DType dtype, Shape shape) {
+  return {take(shape.elements() * dtype_size(dtype)), dtype, shape};
+}
 
 }  // namespace octet

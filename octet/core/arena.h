@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The memory of one step: activations are taken from it in order and all given back at once. Allocates nothing itself.
+/// The memory of one step: activations are taken from it in order and all given back at once. Allocates
+/// nothing itself.
 #pragma once
 
 #include <cstdint>

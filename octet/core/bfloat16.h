@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Scalar 16-bit floats. Conversion from float32 rounds to nearest, ties to even; overflow becomes infinity, NaN stays
-/// NaN (quiet, sign kept). Conversion to float32 is exact.
+/// Scalar 16-bit floats. Conversion from float32 rounds to nearest, ties to even; overflow becomes infinity,
+/// NaN stays NaN (quiet, sign kept). Conversion to float32 is exact.
 #pragma once
 
 #include <bit>
@@ -16,7 +16,9 @@ struct float16 {
   uint16_t bits = 0;
 };
 
-[[nodiscard]] constexpr float to_float(float value) { return value; }
+[[nodiscard]] constexpr float to_float(float value) {
+  return value;
+}
 [[nodiscard]] constexpr float to_float(bfloat16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
 }
@@ -30,16 +32,24 @@ struct float16 {
 [[nodiscard]] float16 to_float16(float value);
 
 /// The float32 value rounded once to bfloat16 and back.
-[[nodiscard]] constexpr float round_to_bfloat16(float value) { return to_float(to_bfloat16(value)); }
+[[nodiscard]] constexpr float round_to_bfloat16(float value) {
+  return to_float(to_bfloat16(value));
+}
 
 /// from_float<T>: the one conversion that generic code uses.
 template <class T>
 [[nodiscard]] T from_float(float value);
 template <>
-inline float from_float<float>(float value) { return value; }
+inline float from_float<float>(float value) {
+  return value;
+}
 template <>
-inline bfloat16 from_float<bfloat16>(float value) { return to_bfloat16(value); }
+inline bfloat16 from_float<bfloat16>(float value) {
+  return to_bfloat16(value);
+}
 template <>
-inline float16 from_float<float16>(float value) { return to_float16(value); }
+inline float16 from_float<float16>(float value) {
+  return to_float16(value);
+}
 
 }  // namespace octet

@@ -17,8 +17,10 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
 
 void* HostAllocator::allocate(int64_t bytes) {
   check(bytes > 0, "an allocation needs at least one byte");
-  void* data = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) throw DeviceError("out of memory: " + std::to_string(bytes) + " bytes cannot be had");
+  void* data =
+      ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED)
+    throw DeviceError("out of memory: " + std::to_string(bytes) + " bytes cannot be had");
   // Advice only, for the whole huge pages inside: a kernel without them serves small pages.
   const auto begin = reinterpret_cast<uintptr_t>(data);
   const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
@@ -27,7 +29,9 @@ void* HostAllocator::allocate(int64_t bytes) {
   return data;
 }
 
-void HostAllocator::release(void* data, int64_t bytes) noexcept { ::munmap(data, static_cast<size_t>(bytes)); }
+void HostAllocator::release(void* data, int64_t bytes) noexcept {
+  ::munmap(data, static_cast<size_t>(bytes));
+}
 
 Buffer::Buffer(Allocator& allocator, MemoryLedger& ledger, std::string_view group, int64_t bytes)
     : allocator_(&allocator), ledger_(&ledger), group_(group), bytes_(bytes) {

@@ -15,13 +15,14 @@ namespace octet {
 class Allocator {
  public:
   virtual ~Allocator() = default;
-  /// Zero-filled memory aligned to at least 64 bytes. Throws DeviceError naming the size when it cannot be had.
+  /// Zero-filled memory aligned to at least 64 bytes. Throws DeviceError naming the size when it cannot be
+  /// had.
   virtual void* allocate(int64_t bytes) = 0;
   virtual void release(void* data, int64_t bytes) noexcept = 0;
 };
 
-/// Pages straight from the operating system (huge ones where it offers them), so that a buffer costs what it holds
-/// and what is given back is really given back.
+/// Pages straight from the operating system (huge ones where it offers them), so that a buffer costs what it
+/// holds and what is given back is really given back.
 class HostAllocator final : public Allocator {
  public:
   void* allocate(int64_t bytes) override;

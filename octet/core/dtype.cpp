@@ -38,13 +38,21 @@ constexpr std::array<Row, 22> kRows = {{
     {DType::kC64, "C64", "complex64", 64},
 }};
 
-const Row& row(DType dtype) { return kRows.at(static_cast<size_t>(dtype)); }
+const Row& row(DType dtype) {
+  return kRows.at(static_cast<size_t>(dtype));
+}
 
 }  // namespace
 
-std::string_view to_string(DType dtype) { return row(dtype).name; }
-std::string_view torch_name(DType dtype) { return row(dtype).torch; }
-int dtype_bits(DType dtype) { return row(dtype).bits; }
+std::string_view to_string(DType dtype) {
+  return row(dtype).name;
+}
+std::string_view torch_name(DType dtype) {
+  return row(dtype).torch;
+}
+int dtype_bits(DType dtype) {
+  return row(dtype).bits;
+}
 
 std::optional<DType> parse_dtype(std::string_view safetensors_name) {
   for (const Row& r : kRows) {
@@ -55,18 +63,25 @@ std::optional<DType> parse_dtype(std::string_view safetensors_name) {
 
 int64_t dtype_size(DType dtype) {
   const int bits = row(dtype).bits;
-  if (bits % 8 != 0) throw ArgumentError("elements of " + std::string(to_string(dtype)) + " are not whole bytes");
+  if (bits % 8 != 0)
+    throw ArgumentError("elements of " + std::string(to_string(dtype)) + " are not whole bytes");
   return bits / 8;
 }
 
 float max_finite(DType dtype) {
   switch (dtype) {
-    case DType::kF32: return 0x1.fffffep127F;
-    case DType::kBF16: return 0x1.fep127F;
-    case DType::kF16: return 65504.0F;
-    case DType::kF8E4M3: return 448.0F;
-    case DType::kF8E5M2: return 57344.0F;
-    default: throw ArgumentError("max_finite: not a float type: " + std::string(to_string(dtype)));
+    case DType::kF32:
+      return 0x1.fffffep127F;
+    case DType::kBF16:
+      return 0x1.fep127F;
+    case DType::kF16:
+      return 65504.0F;
+    case DType::kF8E4M3:
+      return 448.0F;
+    case DType::kF8E5M2:
+      return 57344.0F;
+    default:
+      throw ArgumentError("max_finite: not a float type: " + std::string(to_string(dtype)));
   }
 }
 

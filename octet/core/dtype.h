@@ -14,8 +14,28 @@
 namespace octet {
 
 enum class DType : uint8_t {
-  kF64, kF32, kF16, kBF16, kF8E4M3, kF8E5M2, kF8E4M3FNUZ, kF8E5M2FNUZ, kF8E8M0, kF6E2M3, kF6E3M2, kF4,
-  kI64, kI32, kI16, kI8, kU64, kU32, kU16, kU8, kBool, kC64,
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kF8E4M3,
+  kF8E5M2,
+  kF8E4M3FNUZ,
+  kF8E5M2FNUZ,
+  kF8E8M0,
+  kF6E2M3,
+  kF6E3M2,
+  kF4,
+  kI64,
+  kI32,
+  kI16,
+  kI8,
+  kU64,
+  kU32,
+  kU16,
+  kU8,
+  kBool,
+  kC64,
 };
 
 /// "F8_E4M3", "BF16", ... as in a safetensors header.
@@ -30,7 +50,9 @@ enum class DType : uint8_t {
 [[nodiscard]] int64_t dtype_size(DType dtype);
 
 /// E4M3 or E5M2 (the FNUZ variants are recognised in files but not computed with).
-[[nodiscard]] constexpr bool is_fp8(DType d) { return d == DType::kF8E4M3 || d == DType::kF8E5M2; }
+[[nodiscard]] constexpr bool is_fp8(DType d) {
+  return d == DType::kF8E4M3 || d == DType::kF8E5M2;
+}
 /// F32, F16 or BF16: what a weight may be before quantization, and what an activation may be.
 [[nodiscard]] constexpr bool is_real(DType d) {
   return d == DType::kF32 || d == DType::kF16 || d == DType::kBF16;
@@ -45,12 +67,18 @@ enum class DType : uint8_t {
 template <class Body>
 decltype(auto) visit_float(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::kF32: return body.template operator()<float>();
-    case DType::kBF16: return body.template operator()<bfloat16>();
-    case DType::kF16: return body.template operator()<float16>();
-    case DType::kF8E4M3: return body.template operator()<float8_e4m3>();
-    case DType::kF8E5M2: return body.template operator()<float8_e5m2>();
-    default: throw ArgumentError("visit_float: not a float type: " + std::string(to_string(dtype)));
+    case DType::kF32:
+      return body.template operator()<float>();
+    case DType::kBF16:
+      return body.template operator()<bfloat16>();
+    case DType::kF16:
+      return body.template operator()<float16>();
+    case DType::kF8E4M3:
+      return body.template operator()<float8_e4m3>();
+    case DType::kF8E5M2:
+      return body.template operator()<float8_e5m2>();
+    default:
+      throw ArgumentError("visit_float: not a float type: " + std::string(to_string(dtype)));
   }
 }
 

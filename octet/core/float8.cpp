@@ -61,9 +61,17 @@ using E5M2 = Codec<2, 15, 0x7b>;
 
 }  // namespace
 
-float to_float(float8_e4m3 value) { return E4M3::decode(value.bits); }
-float to_float(float8_e5m2 value) { return E5M2::decode(value.bits); }
-float8_e4m3 to_float8_e4m3(float value) { return {E4M3::encode(value)}; }
-float8_e5m2 to_float8_e5m2(float value) { return {E5M2::encode(value)}; }
+float to_float(float8_e4m3 value) {
+  return E4M3::decode(value.bits);
+}
+float to_float(float8_e5m2 value) {
+  return E5M2::decode(value.bits);
+}
+float8_e4m3 to_float8_e4m3(float value) {
+  return {E4M3::encode(value)};
+}
+float8_e5m2 to_float8_e5m2(float value) {
+  return {E5M2::encode(value)};
+}
 
 }  // namespace octet

@@ -8,7 +8,8 @@ namespace octet {
 namespace {
 
 constexpr int64_t kLaneBytes = 4;
-constexpr int64_t kGroupBytes = kPanelRows * kLaneBytes;  // the lanes of all rows of a panel for the same columns
+constexpr int64_t kGroupBytes =
+    kPanelRows * kLaneBytes;  // the lanes of all rows of a panel for the same columns
 
 int64_t grid_scales(const ScalePart& part) {
   return ceil_div(part.row_end - part.row_begin + part.row_phase, part.block_rows) * part.grid_cols;
@@ -45,18 +46,24 @@ const ScalePart& QuantMatrixView::part_of(int64_t row) const {
 
 float QuantMatrixView::scale(int64_t row, int64_t col) const {
   switch (scale_kind) {
-    case ScaleKind::kNone: return 1.0F;
-    case ScaleKind::kRow: return scales[row];
-    case ScaleKind::kGrid: return scales[part_of(row).index(row, col)];
+    case ScaleKind::kNone:
+      return 1.0F;
+    case ScaleKind::kRow:
+      return scales[row];
+    case ScaleKind::kGrid:
+      return scales[part_of(row).index(row, col)];
   }
   return 1.0F;
 }
 
 int64_t MatrixSpec::scale_count() const {
   switch (scale_kind) {
-    case ScaleKind::kNone: return 0;
-    case ScaleKind::kRow: return rows;
-    case ScaleKind::kGrid: return parts.empty() ? 0 : parts.back().first_scale + grid_scales(parts.back());
+    case ScaleKind::kNone:
+      return 0;
+    case ScaleKind::kRow:
+      return rows;
+    case ScaleKind::kGrid:
+      return parts.empty() ? 0 : parts.back().first_scale + grid_scales(parts.back());
   }
   return 0;
 }
@@ -71,8 +78,14 @@ QuantMatrix::QuantMatrix(Allocator& allocator, MemoryLedger& ledger, std::string
       scales_(allocator, ledger, group, spec_.scale_count() * static_cast<int64_t>(sizeof(float))) {}
 
 QuantMatrixView QuantMatrix::view() const {
-  return {.data = data_.data(), .dtype = spec_.dtype, .rows = spec_.rows, .cols = spec_.cols, .layout = spec_.layout,
-          .scale_kind = spec_.scale_kind, .scales = reinterpret_cast<float*>(scales_.data()), .parts = spec_.parts};
+  return {.data = data_.data(),
+          .dtype = spec_.dtype,
+          .rows = spec_.rows,
+          .cols = spec_.cols,
+          .layout = spec_.layout,
+          .scale_kind = spec_.scale_kind,
+          .scales = reinterpret_cast<float*>(scales_.data()),
+          .parts = spec_.parts};
 }
 
 void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, int64_t block_rows,

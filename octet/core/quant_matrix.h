@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A stored matrix: FP8 (or 16/32-bit) elements, and float32 scales for the elements that share one: x = scale * q.
-/// The same type holds weights, vocabulary tables and quantized activations.
+/// A stored matrix: FP8 (or 16/32-bit) elements, and float32 scales for the elements that share one: x =
+/// scale * q. The same type holds weights, vocabulary tables and quantized activations.
 #pragma once
 
 #include <cstdint>
@@ -16,17 +16,19 @@ namespace octet {
 /// How the elements of a matrix lie in memory.
 ///
 ///   kRowMajor  element (r, c) at (r * cols + c) elements.
-///   kLanes64   panels of 64 rows (the last one padded with zeros). Within a panel, a 32-bit lane holds the next
-///              n = 4 / element size columns of one row, the 64 lanes of the panel's rows follow each other, then
-///              the next n columns (the last ones padded with zeros). So (r, c) is at byte
-///              (r / 64) * ceil(cols / n) * 256 + (c / n) * 256 + (r % 64) * 4 + (c % n) * element size.
+///   kLanes64   panels of 64 rows (the last one padded with zeros). Within a panel, a 32-bit lane holds the
+///   next
+///              n = 4 / element size columns of one row, the 64 lanes of the panel's rows follow each other,
+///              then the next n columns (the last ones padded with zeros). So (r, c) is at byte (r / 64) *
+///              ceil(cols / n) * 256 + (c / n) * 256 + (r % 64) * 4 + (c % n) * element size.
 enum class MatrixLayout { kRowMajor, kLanes64 };
 
 /// Rows of one panel of kLanes64.
 inline constexpr int64_t kPanelRows = 64;
 
 /// Byte offset of element (row, col).
-[[nodiscard]] int64_t element_offset(MatrixLayout layout, DType dtype, int64_t cols, int64_t row, int64_t col);
+[[nodiscard]] int64_t element_offset(MatrixLayout layout, DType dtype, int64_t cols, int64_t row,
+                                     int64_t col);
 /// Bytes of all elements, padding included. Throws ArgumentError when that overflows.
 [[nodiscard]] int64_t matrix_bytes(MatrixLayout layout, DType dtype, int64_t rows, int64_t cols);
 
@@ -36,9 +38,10 @@ enum class ScaleKind {
   kGrid,  ///< one per block, a grid for each part
 };
 
-/// A range of rows with its own grid of scales. A merged matrix (qkv, gate_up) has one part for each of its members,
-/// because their grids begin anew at rows that no block size divides; a shard that begins inside a block has a phase.
-/// The scale of (r, c) is scales[first_scale + ((r - row_begin + row_phase) / block_rows) * grid_cols + (c + col_phase) / block_cols].
+/// A range of rows with its own grid of scales. A merged matrix (qkv, gate_up) has one part for each of its
+/// members, because their grids begin anew at rows that no block size divides; a shard that begins inside a
+/// block has a phase. The scale of (r, c) is scales[first_scale + ((r - row_begin + row_phase) / block_rows)
+/// * grid_cols + (c + col_phase) / block_cols].
 struct ScalePart {
   int64_t row_begin = 0;
   int64_t row_end = 0;
@@ -50,7 +53,8 @@ struct ScalePart {
   int64_t first_scale = 0;
 
   [[nodiscard]] int64_t index(int64_t row, int64_t col) const {
-    return first_scale + (row - row_begin + row_phase) / block_rows * grid_cols + (col + col_phase) / block_cols;
+    return first_scale + (row - row_begin + row_phase) / block_rows * grid_cols +
+           (col + col_phase) / block_cols;
   }
 };
 
@@ -62,8 +66,8 @@ struct QuantMatrixView {
   int64_t cols = 0;
   MatrixLayout layout = MatrixLayout::kRowMajor;
   ScaleKind scale_kind = ScaleKind::kNone;
-  float* scales = nullptr;                 ///< [R] or the grids of all parts, one after another
-  std::span<const ScalePart> parts = {};   ///< for kGrid: ascending, covering all rows
+  float* scales = nullptr;                ///< [R] or the grids of all parts, one after another
+  std::span<const ScalePart> parts = {};  ///< for kGrid: ascending, covering all rows
 
   [[nodiscard]] std::byte* element(int64_t row, int64_t col) const {
     return data + element_offset(layout, dtype, cols, row, col);
@@ -107,7 +111,9 @@ class QuantMatrix {
   Buffer scales_;
 };
 
-/// Appends to `parts` the grid of one member of a merged matrix: rows [row_begin, row_begin + rows) x cols in blocks.
-void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, int64_t block_rows, int64_t block_cols);
+/// Appends to `parts` the grid of one member of a merged matrix: rows [row_begin, row_begin + rows) x cols in
+/// blocks.
+void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, int64_t block_rows,
+                       int64_t block_cols);
 
 }  // namespace octet

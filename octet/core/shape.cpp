@@ -10,7 +10,8 @@ Shape::Shape(std::initializer_list<int64_t> sizes) : Shape(std::span(sizes.begin
 
 Shape::Shape(std::span<const int64_t> sizes) {
   // Shapes are made in every step: a message is put together only when it is needed.
-  if (sizes.size() > kMaxRank) throw ArgumentError("a shape has at most 4 sizes, found " + std::to_string(sizes.size()));
+  if (sizes.size() > kMaxRank)
+    throw ArgumentError("a shape has at most 4 sizes, found " + std::to_string(sizes.size()));
   for (const int64_t size : sizes) {
     if (size < 0) throw ArgumentError("a size is negative: " + std::to_string(size));
     const auto product = checked_mul(elements_, size);

@@ -12,8 +12,8 @@
 
 namespace octet {
 
-/// Pointer, type and sizes; owns nothing. `row_stride` is the distance in elements between rows, a row being the last
-/// dimension; rows of the leading dimensions follow each other.
+/// Pointer, type and sizes; owns nothing. `row_stride` is the distance in elements between rows, a row being
+/// the last dimension; rows of the leading dimensions follow each other.
 template <class Byte>
 class BasicTensorView {
  public:
@@ -46,11 +46,13 @@ class BasicTensorView {
   }
   /// Rows [begin, end) of a view of rank 2.
   [[nodiscard]] BasicTensorView slice_rows(int64_t begin, int64_t end) const {
-    return {data_ + begin * row_stride_ * dtype_size(dtype_), dtype_, Shape{end - begin, cols()}, row_stride_};
+    return {data_ + begin * row_stride_ * dtype_size(dtype_), dtype_, Shape{end - begin, cols()},
+            row_stride_};
   }
   /// The same elements under other sizes; rows must be contiguous.
   [[nodiscard]] BasicTensorView reshape(Shape shape) const {
-    check(row_stride_ == cols() && shape.elements() == shape_.elements(), "reshape needs contiguous rows and equal counts");
+    check(row_stride_ == cols() && shape.elements() == shape_.elements(),
+          "reshape needs contiguous rows and equal counts");
     return {data_, dtype_, shape};
   }
 
@@ -68,7 +70,8 @@ using ConstTensorView = BasicTensorView<const std::byte>;
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(Buffer buffer, DType dtype, Shape shape) : buffer_(std::move(buffer)), dtype_(dtype), shape_(shape) {}
+  Tensor(Buffer buffer, DType dtype, Shape shape)
+      : buffer_(std::move(buffer)), dtype_(dtype), shape_(shape) {}
   [[nodiscard]] bool empty() const { return buffer_.data() == nullptr; }
   [[nodiscard]] DType dtype() const { return dtype_; }
   [[nodiscard]] const Shape& shape() const { return shape_; }

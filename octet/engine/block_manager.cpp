@@ -5,7 +5,8 @@
 
 namespace octet {
 
-BlockManager::BlockManager(int64_t num_blocks, int64_t block_size) : total_(num_blocks), block_size_(block_size) {
+BlockManager::BlockManager(int64_t num_blocks, int64_t block_size)
+    : total_(num_blocks), block_size_(block_size) {
   check(num_blocks >= 1 && block_size >= 1, "a cache needs at least one block of at least one token");
   free_.reserve(static_cast<size_t>(num_blocks));
   for (int64_t block = num_blocks; block-- > 0;) free_.push_back(static_cast<int32_t>(block));

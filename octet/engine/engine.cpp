@@ -24,7 +24,10 @@ EngineOptions completed(EngineOptions options, const DecoderSpec& spec) {
 }  // namespace
 
 KvCacheSpec kv_cache_spec(const DecoderSpec& spec, DType dtype) {
-  return {.layers = spec.num_hidden_layers, .heads = spec.num_key_value_heads, .head_dim = spec.head_dim, .dtype = dtype,
+  return {.layers = spec.num_hidden_layers,
+          .heads = spec.num_key_value_heads,
+          .head_dim = spec.head_dim,
+          .dtype = dtype,
           .block_size = kKvBlockSize};
 }
 
@@ -41,7 +44,8 @@ Engine::Engine(const Decoder& decoder, const EngineOptions& options)
       cache_(decoder.context().backend, kv_cache_spec(decoder.spec(), options_.kv_cache_dtype),
              options_.kv_cache_tokens / kKvBlockSize),
       blocks_(cache_.num_blocks(), kKvBlockSize),
-      scheduler_({.max_num_seqs = options_.max_num_seqs, .max_step_tokens = options_.max_step_tokens}, blocks_),
+      scheduler_({.max_num_seqs = options_.max_num_seqs, .max_step_tokens = options_.max_step_tokens},
+                 blocks_),
       runner_(decoder, cache_, step_limits(options_)),
       sampler_(options_.vocab_limit) {
   events_.reserve(static_cast<size_t>(options_.max_num_seqs));
@@ -52,8 +56,8 @@ void Engine::check_prompt(std::span<const int32_t> prompt) const {
   const int64_t vocab = decoder_.spec().vocab_size;
   for (size_t i = 0; i < prompt.size(); ++i) {
     if (prompt[i] >= 0 && prompt[i] < vocab) continue;
-    throw ArgumentError("prompt[" + std::to_string(i) + "]: expected a token id from 0 to " + std::to_string(vocab - 1) +
-                        ", found " + std::to_string(prompt[i]));
+    throw ArgumentError("prompt[" + std::to_string(i) + "]: expected a token id from 0 to " +
+                        std::to_string(vocab - 1) + ", found " + std::to_string(prompt[i]));
   }
 }
 
@@ -122,7 +126,9 @@ std::span<const TokenEvent> Engine::step() {
 }
 
 std::optional<FinishReason> Engine::finish_reason(const Sequence& sequence, int32_t token) const {
-  const auto contains = [token](const std::vector<int32_t>& ids) { return std::find(ids.begin(), ids.end(), token) != ids.end(); };
+  const auto contains = [token](const std::vector<int32_t>& ids) {
+    return std::find(ids.begin(), ids.end(), token) != ids.end();
+  };
   if (!sequence.params.ignore_eos && contains(decoder_.spec().eos_token_ids)) return FinishReason::kStop;
   if (contains(sequence.params.stop_token_ids)) return FinishReason::kStop;
   if (sequence.length() >= sequence.max_length) return FinishReason::kLength;

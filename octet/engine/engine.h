@@ -18,11 +18,12 @@ namespace octet {
 
 struct EngineOptions {
   int64_t max_num_seqs = 1;
-  int64_t max_model_len = 2048;     ///< prompt and new tokens of one sequence
-  int64_t max_step_tokens = 512;    ///< chunk of prefill
+  int64_t max_model_len = 2048;   ///< prompt and new tokens of one sequence
+  int64_t max_step_tokens = 512;  ///< chunk of prefill
   DType kv_cache_dtype = DType::kBF16;
-  int64_t kv_cache_tokens = 2048;   ///< rounded up to whole blocks; at least one sequence of max_model_len must fit
-  int64_t vocab_limit = 0;          ///< ids from here on are never sampled; 0: the model's vocabulary
+  int64_t kv_cache_tokens =
+      2048;                 ///< rounded up to whole blocks; at least one sequence of max_model_len must fit
+  int64_t vocab_limit = 0;  ///< ids from here on are never sampled; 0: the model's vocabulary
 };
 
 /// Tokens of one block of the cache.
@@ -48,8 +49,8 @@ class Engine {
  public:
   Engine(const Decoder& decoder, const EngineOptions& options);
 
-  /// Queues a request. Throws ArgumentError when it is empty, has ids outside the vocabulary, is too long for the
-  /// context, or has parameters out of range. max_tokens beyond the context is cut to it.
+  /// Queues a request. Throws ArgumentError when it is empty, has ids outside the vocabulary, is too long for
+  /// the context, or has parameters out of range. max_tokens beyond the context is cut to it.
   int64_t add(Request request);
   /// Ends a sequence; its events stop. Unknown or finished ids are ignored.
   void cancel(int64_t sequence);
@@ -58,13 +59,16 @@ class Engine {
   /// Moves every scheduled sequence on. The events are valid until the next call.
   std::span<const TokenEvent> step();
 
-  /// Logits [rows, V] of every position of a prompt, in pieces: visit(first_row, logits). Not beside running requests.
+  /// Logits [rows, V] of every position of a prompt, in pieces: visit(first_row, logits). Not beside running
+  /// requests.
   template <class Visit>
   void prompt_logits(std::span<const int32_t> prompt, Visit&& visit) {
     Sequence sequence = prompt_sequence(prompt);
     for (int64_t first = 0; first < sequence.length(); first += options_.max_step_tokens) {
-      const ScheduledChunk chunk{&sequence, first, std::min(options_.max_step_tokens, sequence.length() - first)};
-      runner_.run_all_rows(std::span(&chunk, 1), [&](int64_t row, ConstTensorView logits) { visit(first + row, logits); });
+      const ScheduledChunk chunk{&sequence, first,
+                                 std::min(options_.max_step_tokens, sequence.length() - first)};
+      runner_.run_all_rows(std::span(&chunk, 1),
+                           [&](int64_t row, ConstTensorView logits) { visit(first + row, logits); });
       sequence.computed = first + chunk.count;
     }
     blocks_.release(sequence.blocks);

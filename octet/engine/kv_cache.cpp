@@ -8,8 +8,12 @@ namespace {
 
 constexpr int64_t kScaleBytes = sizeof(float);
 
-int64_t token_scale_bytes(const KvCacheSpec& spec) { return is_fp8(spec.dtype) ? spec.heads * kScaleBytes : 0; }
-int64_t token_value_bytes(const KvCacheSpec& spec) { return spec.heads * spec.head_dim * dtype_size(spec.dtype); }
+int64_t token_scale_bytes(const KvCacheSpec& spec) {
+  return is_fp8(spec.dtype) ? spec.heads * kScaleBytes : 0;
+}
+int64_t token_value_bytes(const KvCacheSpec& spec) {
+  return spec.heads * spec.head_dim * dtype_size(spec.dtype);
+}
 
 }  // namespace
 
@@ -17,7 +21,8 @@ int64_t KvCacheSpec::bytes_per_token() const {
   return 2 * layers * (token_value_bytes(*this) + token_scale_bytes(*this));
 }
 
-KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks) : spec_(spec), num_blocks_(num_blocks) {
+KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks)
+    : spec_(spec), num_blocks_(num_blocks) {
   const int64_t tokens = num_blocks * spec.block_size;
   const auto layer_bytes = checked_mul(tokens, spec.bytes_per_token() / spec.layers);
   check(layer_bytes.has_value(), "the bytes of the cache overflow");
@@ -26,8 +31,12 @@ KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks) 
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     buffers_.emplace_back(backend.allocator(), backend.ledger(), "kv_cache", *layer_bytes);
     std::byte* data = buffers_.back().data();
-    KvView view{.keys = data, .values = data + values, .dtype = spec.dtype, .block_size = spec.block_size,
-                .heads = spec.heads, .head_dim = spec.head_dim};
+    KvView view{.keys = data,
+                .values = data + values,
+                .dtype = spec.dtype,
+                .block_size = spec.block_size,
+                .heads = spec.heads,
+                .head_dim = spec.head_dim};
     if (scales > 0) {
       view.key_scales = reinterpret_cast<float*>(data + 2 * values);
       view.value_scales = reinterpret_cast<float*>(data + 2 * values + scales);
@@ -36,6 +45,8 @@ KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks) 
   }
 }
 
-int64_t KvCache::bytes() const { return num_blocks_ * spec_.block_size * spec_.bytes_per_token(); }
+int64_t KvCache::bytes() const {
+  return num_blocks_ * spec_.block_size * spec_.bytes_per_token();
+}
 
 }  // namespace octet

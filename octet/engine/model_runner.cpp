@@ -75,7 +75,8 @@ ConstTensorView ModelRunner::logits(ConstTensorView hidden) {
 ConstTensorView ModelRunner::run(std::span<const ScheduledChunk> chunks) {
   const TensorView hidden = forward(chunks);
   const int64_t width = decoder_.spec().hidden_size;
-  const auto count = std::count_if(chunks.begin(), chunks.end(), [](const ScheduledChunk& c) { return c.samples(); });
+  const auto count =
+      std::count_if(chunks.begin(), chunks.end(), [](const ScheduledChunk& c) { return c.samples(); });
   const TensorView last = arena_.tensor(DType::kF32, Shape{count, width});  // [n, H]
   int64_t row = 0;
   for (size_t s = 0; s < chunks.size(); ++s) {

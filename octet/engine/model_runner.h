@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Turns scheduled chunks into one batch, runs the decoder and returns logits. Everything a step needs is taken at
-/// construction: a step allocates nothing.
+/// Turns scheduled chunks into one batch, runs the decoder and returns logits. Everything a step needs is
+/// taken at construction: a step allocates nothing.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,9 @@
 namespace octet {
 
 struct StepLimits {
-  int64_t max_tokens = 512;        ///< T of one step
-  int64_t max_sequences = 1;       ///< S of one step
-  int64_t max_logit_rows = 1;      ///< rows that get logits at a time
+  int64_t max_tokens = 512;    ///< T of one step
+  int64_t max_sequences = 1;   ///< S of one step
+  int64_t max_logit_rows = 1;  ///< rows that get logits at a time
   int64_t max_blocks_per_sequence = 1;
 };
 

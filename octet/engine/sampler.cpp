@@ -12,7 +12,8 @@
 namespace octet {
 namespace {
 
-/// The largest value; NaN anywhere gives NaN. Independent lanes, so that the loop runs at the speed of memory.
+/// The largest value; NaN anywhere gives NaN. Independent lanes, so that the loop runs at the speed of
+/// memory.
 float largest(std::span<const float> values) {
   constexpr size_t kLanes = 16;
   std::array<float, kLanes> best{};
@@ -45,7 +46,9 @@ float checked_largest(std::span<const float> logits) {
 }
 
 /// Uniform in [0, 1) from the generator's upper 53 bits: the same on every standard library.
-double uniform(std::mt19937_64& generator) { return static_cast<double>(generator() >> 11) * 0x1p-53; }
+double uniform(std::mt19937_64& generator) {
+  return static_cast<double>(generator() >> 11) * 0x1p-53;
+}
 
 /// An unnormalized probability, 1 for the best.
 double weight_of(float logit, float best, double temperature) {
@@ -59,7 +62,8 @@ void SamplingParams::validate() const {
   const auto need = [&](bool holds, const std::string& text) {
     if (!holds) faults += (faults.empty() ? "" : "; ") + text;
   };
-  need(temperature >= 0 && std::isfinite(temperature), "temperature: expected 0 or more, found " + std::to_string(temperature));
+  need(temperature >= 0 && std::isfinite(temperature),
+       "temperature: expected 0 or more, found " + std::to_string(temperature));
   need(top_k >= 0, "top_k: expected 0 or more, found " + std::to_string(top_k));
   need(top_p > 0 && top_p <= 1, "top_p: expected more than 0 and at most 1, found " + std::to_string(top_p));
   need(min_p >= 0 && min_p <= 1, "min_p: expected 0 to 1, found " + std::to_string(min_p));
@@ -77,7 +81,8 @@ Sampler::Sampler(int64_t vocab_limit) : vocab_limit_(vocab_limit) {
   weights_.reserve(static_cast<size_t>(vocab_limit));
 }
 
-int32_t Sampler::sample(std::span<const float> logits, const SamplingParams& params, std::mt19937_64& generator) {
+int32_t Sampler::sample(std::span<const float> logits, const SamplingParams& params,
+                        std::mt19937_64& generator) {
   logits = logits.first(std::min(logits.size(), static_cast<size_t>(vocab_limit_)));
   if (params.temperature == 0) return argmax(logits);
   const float best = checked_largest(logits);
@@ -96,9 +101,11 @@ void Sampler::keep_top_k(std::span<const float> logits, int64_t k) {
   const auto likelier = [](const Candidate& a, const Candidate& b) {
     return a.logit != b.logit ? a.logit > b.logit : a.id < b.id;
   };
-  std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<int64_t>(count) - 1, candidates_.end(), likelier);
+  std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<int64_t>(count) - 1,
+                   candidates_.end(), likelier);
   candidates_.resize(count);
-  std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  std::sort(candidates_.begin(), candidates_.end(),
+            [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
 }
 
 /// Unnormalized probabilities relative to the best; returns their sum.
@@ -125,7 +132,8 @@ void Sampler::keep_top_p(double total, float best, const SamplingParams& params)
   for (size_t front = 256, sorted = 0; sorted < c.size(); front *= 4) {
     const size_t end = std::min(front, c.size());
     if (end < c.size()) {
-      std::nth_element(c.begin() + static_cast<int64_t>(sorted), c.begin() + static_cast<int64_t>(end), c.end(), likelier);
+      std::nth_element(c.begin() + static_cast<int64_t>(sorted), c.begin() + static_cast<int64_t>(end),
+                       c.end(), likelier);
     }
     std::sort(c.begin() + static_cast<int64_t>(sorted), c.begin() + static_cast<int64_t>(end), likelier);
     for (; kept < end; ++kept) {

@@ -17,9 +17,11 @@ class Sampler {
   /// Ids from `vocab_limit` on (rows of the head that no token has) are never chosen.
   explicit Sampler(int64_t vocab_limit);
 
-  /// logits [V] float32. The same logits, parameters and generator state give the same id on every machine of equal
-  /// float arithmetic. Throws DeviceError when the logits are not finite: a broken model must not become text.
-  [[nodiscard]] int32_t sample(std::span<const float> logits, const SamplingParams& params, std::mt19937_64& generator);
+  /// logits [V] float32. The same logits, parameters and generator state give the same id on every machine of
+  /// equal float arithmetic. Throws DeviceError when the logits are not finite: a broken model must not
+  /// become text.
+  [[nodiscard]] int32_t sample(std::span<const float> logits, const SamplingParams& params,
+                               std::mt19937_64& generator);
 
  private:
   struct Candidate {

@@ -8,12 +8,15 @@
 namespace octet {
 
 Scheduler::Scheduler(const SchedulerLimits& limits, BlockManager& blocks) : limits_(limits), blocks_(blocks) {
-  check(limits.max_num_seqs >= 1 && limits.max_step_tokens >= 1, "a scheduler needs room for one sequence and one token");
+  check(limits.max_num_seqs >= 1 && limits.max_step_tokens >= 1,
+        "a scheduler needs room for one sequence and one token");
   running_.reserve(static_cast<size_t>(limits.max_num_seqs));
   chunks_.reserve(static_cast<size_t>(limits.max_num_seqs));
 }
 
-void Scheduler::add(std::unique_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+void Scheduler::add(std::unique_ptr<Sequence> sequence) {
+  waiting_.push_back(std::move(sequence));
+}
 
 bool Scheduler::remove(int64_t id) {
   const auto has_id = [id](const std::unique_ptr<Sequence>& s) { return s->id == id; };
@@ -38,7 +41,8 @@ std::span<const ScheduledChunk> Scheduler::next() {
   return chunks_;
 }
 
-/// Decodes go before prompts, so that a long prompt slows the others by one chunk a step and never stops them.
+/// Decodes go before prompts, so that a long prompt slows the others by one chunk a step and never stops
+/// them.
 void Scheduler::schedule_running(bool decodes, int64_t& budget) {
   for (size_t i = 0; i < running_.size() && budget > 0; ++i) {
     Sequence& sequence = *running_[i];
@@ -51,7 +55,8 @@ void Scheduler::schedule_running(bool decodes, int64_t& budget) {
   }
 }
 
-/// Grows the sequence's blocks, taking them from younger sequences if need be. False when it had to give way itself.
+/// Grows the sequence's blocks, taking them from younger sequences if need be. False when it had to give way
+/// itself.
 bool Scheduler::make_room(Sequence& sequence, int64_t tokens) {
   while (!blocks_.grow(sequence.blocks, tokens)) {
     const bool gives_way = running_.back().get() == &sequence;

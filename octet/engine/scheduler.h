@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Decides which sequences go into the next step and how many of their tokens: decodes first, then prompts in chunks.
+/// Decides which sequences go into the next step and how many of their tokens: decodes first, then prompts in
+/// chunks.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@
 namespace octet {
 
 struct SchedulerLimits {
-  int64_t max_num_seqs = 1;      ///< running at once
+  int64_t max_num_seqs = 1;  ///< running at once
   int64_t max_step_tokens = 512;
 };
 
@@ -37,8 +38,8 @@ class Scheduler {
   bool remove(int64_t id);
   [[nodiscard]] bool empty() const { return waiting_.empty() && running_.empty(); }
 
-  /// The next step; valid until the next call of any method. Sequences that lose their blocks to older ones are
-  /// computed anew later.
+  /// The next step; valid until the next call of any method. Sequences that lose their blocks to older ones
+  /// are computed anew later.
   [[nodiscard]] std::span<const ScheduledChunk> next();
 
  private:

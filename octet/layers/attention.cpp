@@ -27,13 +27,17 @@ LinearSpec output_spec(const AttentionLayerSpec& spec) {
 
 /// Columns [begin, begin + cols) of a float32 matrix.
 TensorView columns(TensorView x, int64_t begin, int64_t cols) {
-  return {x.data() + begin * static_cast<int64_t>(sizeof(float)), DType::kF32, Shape{x.rows(), cols}, x.row_stride()};
+  return {x.data() + begin * static_cast<int64_t>(sizeof(float)), DType::kF32, Shape{x.rows(), cols},
+          x.row_stride()};
 }
 
 }  // namespace
 
 AttentionLayer::AttentionLayer(const LayerContext& context, const AttentionLayerSpec& spec)
-    : context_(context), spec_(spec), qkv_proj_(context, qkv_spec(spec)), o_proj_(context, output_spec(spec)) {
+    : context_(context),
+      spec_(spec),
+      qkv_proj_(context, qkv_spec(spec)),
+      o_proj_(context, output_spec(spec)) {
   if (spec.qk_norm) {
     q_norm_ = std::make_unique<RmsNorm>(context, spec.name + ".q_norm", spec.head_dim, spec.rms_norm_eps);
     k_norm_ = std::make_unique<RmsNorm>(context, spec.name + ".k_norm", spec.head_dim, spec.rms_norm_eps);
@@ -49,8 +53,8 @@ void AttentionLayer::declare(std::vector<Parameter>& parameters) {
   }
 }
 
-void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache,
-                             TensorView y, Arena& arena) const {
+void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles,
+                             const KvView& cache, TensorView y, Arena& arena) const {
   const ArenaScope scope(arena);
   Backend& backend = context_.backend;
   const int64_t tokens = batch.tokens();
@@ -59,9 +63,9 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
 
   const TensorView qkv = arena.tensor(DType::kF32, Shape{tokens, query_cols + 2 * key_cols});
   qkv_proj_.forward(x, qkv, arena);
-  const TensorView q = columns(qkv, 0, query_cols);                     // [T, Hq D]
-  const TensorView k = columns(qkv, query_cols, key_cols);              // [T, Hk D]
-  const TensorView v = columns(qkv, query_cols + key_cols, key_cols);   // [T, Hk D]
+  const TensorView q = columns(qkv, 0, query_cols);                    // [T, Hq D]
+  const TensorView k = columns(qkv, query_cols, key_cols);             // [T, Hk D]
+  const TensorView v = columns(qkv, query_cols + key_cols, key_cols);  // [T, Hk D]
   if (spec_.qk_norm) {
     q_norm_->forward(q, q);
     k_norm_->forward(k, k);
@@ -80,8 +84,8 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
 
 int64_t AttentionLayer::scratch_bytes(int64_t tokens) const {
   const int64_t floats = qkv_proj_.out_features() + o_proj_.in_features();
-  return tokens * floats * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack + qkv_proj_.scratch_bytes(tokens) +
-         o_proj_.scratch_bytes(tokens);
+  return tokens * floats * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack +
+         qkv_proj_.scratch_bytes(tokens) + o_proj_.scratch_bytes(tokens);
 }
 
 }  // namespace octet

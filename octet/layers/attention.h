@@ -38,8 +38,8 @@ class AttentionLayer {
 
   void declare(std::vector<Parameter>& parameters);
   /// x [T, H] (normalized) -> y [T, H]; writes this step's keys and values to `cache` first.
-  void forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache, TensorView y,
-               Arena& arena) const;
+  void forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+               TensorView y, Arena& arena) const;
   [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
 
  private:

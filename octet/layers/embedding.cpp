@@ -19,7 +19,8 @@ StoredMatrix table(const std::string& name, const VocabularySpec& spec, StorageR
 
 }  // namespace
 
-Vocabulary::Vocabulary(const LayerContext& context, VocabularySpec spec) : context_(context), spec_(std::move(spec)) {
+Vocabulary::Vocabulary(const LayerContext& context, VocabularySpec spec)
+    : context_(context), spec_(std::move(spec)) {
   const QuantSpec& quant = context_.quant_spec;
   if (spec_.tied) {
     embedding_ = table(spec_.embedding, spec_, quant.tied_rule(spec_.embedding, spec_.lm_head), false);
@@ -56,6 +57,8 @@ void Vocabulary::logits(ConstTensorView x, TensorView y, Arena& arena) const {
   multiply(context_, head(), x, {}, y, arena);
 }
 
-int64_t Vocabulary::scratch_bytes(int64_t rows) const { return multiply_scratch_bytes(context_, head(), rows); }
+int64_t Vocabulary::scratch_bytes(int64_t rows) const {
+  return multiply_scratch_bytes(context_, head(), rows);
+}
 
 }  // namespace octet

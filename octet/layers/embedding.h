@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The two vocabulary tables: token ids to rows, and rows to logits. In a tied model they are one table in memory.
+/// The two vocabulary tables: token ids to rows, and rows to logits. In a tied model they are one table in
+/// memory.
 #pragma once
 
 #include <optional>

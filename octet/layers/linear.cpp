@@ -53,12 +53,15 @@ void Linear::forward(ConstTensorView x, TensorView y, Arena& arena) const {
   multiply(context_, weight_, x, bias_.tensor.view(), y, arena);
 }
 
-int64_t Linear::scratch_bytes(int64_t tokens) const { return multiply_scratch_bytes(context_, weight_, tokens); }
+int64_t Linear::scratch_bytes(int64_t tokens) const {
+  return multiply_scratch_bytes(context_, weight_, tokens);
+}
 
-void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x, ConstTensorView bias,
-              TensorView y, Arena& arena) {
+void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x,
+              ConstTensorView bias, TensorView y, Arena& arena) {
   const QuantMatrixView w = weight.matrix.view();
-  const bool dense = !is_fp8(w.dtype) || context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kNone;
+  const bool dense =
+      !is_fp8(w.dtype) || context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kNone;
   if (dense) {
     context.backend.gemm({.dense = x, .precision = context.precision(), .quantized = {}}, w, bias, y);
     return;
@@ -67,7 +70,10 @@ void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTens
   const int64_t tokens = x.rows();
   // A grid of weight scales takes activations in groups as wide as its blocks, all else one scale per token.
   const int64_t group = w.scale_kind == ScaleKind::kGrid ? w.parts.front().block_cols : 0;
-  const ScalePart grid{.row_begin = 0, .row_end = tokens, .block_rows = 1, .block_cols = group,
+  const ScalePart grid{.row_begin = 0,
+                       .row_end = tokens,
+                       .block_rows = 1,
+                       .block_cols = group,
                        .grid_cols = group > 0 ? ceil_div(weight.cols, group) : 1};
   QuantMatrixView q{.data = arena.take(tokens * weight.cols),
                     .dtype = DType::kF8E4M3,

@@ -49,11 +49,12 @@ class Linear {
   StoredVector bias_;    // [out] or empty
 };
 
-/// The multiply of a stored matrix with activations as it is stored and as the options say: what Linear and the head
-/// share. The matrix must be loaded.
-void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x, ConstTensorView bias,
-              TensorView y, Arena& arena);
+/// The multiply of a stored matrix with activations as it is stored and as the options say: what Linear and
+/// the head share. The matrix must be loaded.
+void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x,
+              ConstTensorView bias, TensorView y, Arena& arena);
 /// Arena bytes that `multiply` needs at most, whatever the matrix turns out to be in the file.
-[[nodiscard]] int64_t multiply_scratch_bytes(const LayerContext& context, const StoredMatrix& weight, int64_t tokens);
+[[nodiscard]] int64_t multiply_scratch_bytes(const LayerContext& context, const StoredMatrix& weight,
+                                             int64_t tokens);
 
 }  // namespace octet

@@ -8,7 +8,8 @@ constexpr int64_t kAlignmentSlack = 128;
 
 LinearSpec gate_up_spec(const MlpSpec& spec) {
   return {.name = spec.name + ".gate_up_proj",
-          .members = {{spec.name + ".gate_proj", spec.intermediate_size}, {spec.name + ".up_proj", spec.intermediate_size}},
+          .members = {{spec.name + ".gate_proj", spec.intermediate_size},
+                      {spec.name + ".up_proj", spec.intermediate_size}},
           .in_features = spec.hidden_size,
           .bias = spec.bias};
 }
@@ -23,7 +24,10 @@ LinearSpec down_spec(const MlpSpec& spec) {
 }  // namespace
 
 Mlp::Mlp(const LayerContext& context, const MlpSpec& spec)
-    : context_(context), spec_(spec), gate_up_proj_(context, gate_up_spec(spec)), down_proj_(context, down_spec(spec)) {}
+    : context_(context),
+      spec_(spec),
+      gate_up_proj_(context, gate_up_spec(spec)),
+      down_proj_(context, down_spec(spec)) {}
 
 void Mlp::declare(std::vector<Parameter>& parameters) {
   gate_up_proj_.declare(parameters);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What a layer needs from a checkpoint, and where it goes. Layers declare parameters; `loading/` fills them. Neither
-/// the layer opens a file nor the loader knows a model.
+/// What a layer needs from a checkpoint, and where it goes. Layers declare parameters; `loading/` fills them.
+/// Neither the layer opens a file nor the loader knows a model.
 #pragma once
 
 #include <cstdint>
@@ -14,16 +14,16 @@
 
 namespace octet {
 
-/// A matrix of a layer, alone or merged from several matrices of the checkpoint one below the other (qkv, gate_up).
-/// Its memory is taken by the loader with the first piece that arrives.
+/// A matrix of a layer, alone or merged from several matrices of the checkpoint one below the other (qkv,
+/// gate_up). Its memory is taken by the loader with the first piece that arrives.
 struct StoredMatrix {
-  std::string name;             ///< for people: "model.layers.0.self_attn.qkv_proj"
-  int64_t rows = 0;             ///< N, over all members
-  int64_t cols = 0;             ///< K
+  std::string name;                  ///< for people: "model.layers.0.self_attn.qkv_proj"
+  int64_t rows = 0;                  ///< N, over all members
+  int64_t cols = 0;                  ///< K
   std::vector<int64_t> member_rows;  ///< rows of each member, in order; the members' scale grids begin anew
   StorageRule rule;
-  bool lookup_only = false;     ///< a table that is never multiplied with: row-major on every backend
-  QuantMatrix matrix;           ///< [rows, cols]; empty until loading
+  bool lookup_only = false;  ///< a table that is never multiplied with: row-major on every backend
+  QuantMatrix matrix;        ///< [rows, cols]; empty until loading
 };
 
 /// A norm weight or a bias; merged biases stand one after another.
@@ -35,13 +35,13 @@ struct StoredVector {
 
 /// One tensor of the checkpoint.
 struct Parameter {
-  std::string name;   ///< "model.layers.0.self_attn.q_proj.weight"
-  Shape shape;        ///< in the checkpoint: [rows, cols] or [size]
+  std::string name;                                        ///< "model.layers.0.self_attn.q_proj.weight"
+  Shape shape;                                             ///< in the checkpoint: [rows, cols] or [size]
   std::variant<StoredMatrix*, StoredVector*> destination;  ///< owned by the layer, which outlives the loading
-  int64_t offset = 0;   ///< first row (matrix) or element (vector) of the destination
+  int64_t offset = 0;  ///< first row (matrix) or element (vector) of the destination
   bool required = true;
-  /// A second name of the same weight ("lm_head.weight" of a tied model): read in the place of `name` when only it is
-  /// there, compared when both are, and never an error either way. Empty for none.
+  /// A second name of the same weight ("lm_head.weight" of a tied model): read in the place of `name` when
+  /// only it is there, compared when both are, and never an error either way. Empty for none.
   std::string twin;
 };
 

@@ -21,10 +21,12 @@ double llama3_frequency(double frequency, const RopeSpec& spec) {
   return (1.0 - smooth) * frequency / spec.factor + smooth * frequency;
 }
 
-/// YaRN (Peng et al. 2023, section 3.2): the dimension that turns `rotations` times over the original context.
+/// YaRN (Peng et al. 2023, section 3.2): the dimension that turns `rotations` times over the original
+/// context.
 double yarn_dimension(double rotations, const RopeSpec& spec) {
   const auto original = static_cast<double>(spec.original_max_position_embeddings);
-  return static_cast<double>(spec.rotary_dim) * std::log(original / (rotations * kTwoPi)) / (2.0 * std::log(spec.theta));
+  return static_cast<double>(spec.rotary_dim) * std::log(original / (rotations * kTwoPi)) /
+         (2.0 * std::log(spec.theta));
 }
 
 struct YarnRamp {
@@ -55,10 +57,14 @@ double yarn_frequency(double frequency, int64_t pair, const YarnRamp& ramp, cons
 
 double scaled_frequency(double frequency, int64_t pair, const RopeSpec& spec) {
   switch (spec.type) {
-    case RopeType::kDefault: return frequency;
-    case RopeType::kLinear: return frequency / spec.factor;
-    case RopeType::kLlama3: return llama3_frequency(frequency, spec);
-    case RopeType::kYarn: return yarn_frequency(frequency, pair, YarnRamp(spec), spec);
+    case RopeType::kDefault:
+      return frequency;
+    case RopeType::kLinear:
+      return frequency / spec.factor;
+    case RopeType::kLlama3:
+      return llama3_frequency(frequency, spec);
+    case RopeType::kYarn:
+      return yarn_frequency(frequency, pair, YarnRamp(spec), spec);
   }
   return frequency;
 }

@@ -18,13 +18,13 @@ struct RopeSpec {
   int64_t rotary_dim = 0;  ///< R, at most head_dim
   double theta = 10000.0;
   double factor = 1.0;
-  double low_freq_factor = 1.0;   ///< llama3
-  double high_freq_factor = 4.0;  ///< llama3
+  double low_freq_factor = 1.0;                  ///< llama3
+  double high_freq_factor = 4.0;                 ///< llama3
   int64_t original_max_position_embeddings = 0;  ///< llama3, yarn
-  double beta_fast = 32.0;        ///< yarn
-  double beta_slow = 1.0;         ///< yarn
-  bool truncate = true;           ///< yarn: round the ramp's ends to whole dimensions
-  double attention_factor = 1.0;  ///< cos and sin are multiplied by it
+  double beta_fast = 32.0;                       ///< yarn
+  double beta_slow = 1.0;                        ///< yarn
+  bool truncate = true;                          ///< yarn: round the ramp's ends to whole dimensions
+  double attention_factor = 1.0;                 ///< cos and sin are multiplied by it
   RopeStyle style = RopeStyle::kHalfSplit;
 };
 

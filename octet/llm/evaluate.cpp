@@ -44,7 +44,8 @@ std::span<const float> row_of(ConstTensorView logits, int64_t row) {
   return {logits.row<float>(row), static_cast<size_t>(logits.cols())};
 }
 
-/// Windows of the text, each opened by `bos` where there is one. A last window with nothing to predict is left out.
+/// Windows of the text, each opened by `bos` where there is one. A last window with nothing to predict is
+/// left out.
 Windows cut(std::span<const int32_t> ids, std::optional<int32_t> bos, int64_t size) {
   Windows windows;
   const size_t fresh = static_cast<size_t>(size) - (bos ? 1 : 0);
@@ -114,14 +115,16 @@ class EvaluateRun {
       if (reference_) reference = reference_->logits(index, first, first + rows);
       for (int64_t row = 0; row < rows; ++row) {
         const int32_t target = window[static_cast<size_t>(first + row + 1)];
-        score_token(row_of(logits, row), reference_ ? row_of(reference, row) : std::span<const float>(), target);
+        score_token(row_of(logits, row), reference_ ? row_of(reference, row) : std::span<const float>(),
+                    target);
       }
     });
   }
 
   void score_token(std::span<const float> logits, std::span<const float> reference, int32_t target) {
     const double norm = log_sum_exp(logits);
-    if (!std::isfinite(norm)) throw DeviceError("the model's logits are not finite: the weights or the options are broken");
+    if (!std::isfinite(norm))
+      throw DeviceError("the model's logits are not finite: the weights or the options are broken");
     sums_.tokens += 1;
     sums_.loss += norm - static_cast<double>(logits[static_cast<size_t>(target)]);
     if (reference.empty()) return;
@@ -152,7 +155,9 @@ std::optional<double> Evaluation::perplexity_ratio() const {
 }
 
 Json Evaluation::to_json() const {
-  const auto or_null = [](const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); };
+  const auto or_null = [](const std::optional<double>& value) {
+    return value ? Json(*value) : Json(nullptr);
+  };
   return {{"tokens", tokens},
           {"perplexity", perplexity},
           {"reference_perplexity", or_null(reference_perplexity)},
@@ -165,11 +170,15 @@ Evaluation evaluate(LLM& llm, std::span<const int32_t> ids, const EvaluateOption
   const int64_t window = std::min(options.window, llm.engine().options().max_model_len);
   check(window >= 2, "a window needs at least two tokens");
   Windows windows = cut(ids, bos_of(llm, llm.model().spec()), window);
-  if (windows.empty()) throw ArgumentError("the text has no token to predict: expected at least one, found none");
+  if (windows.empty())
+    throw ArgumentError("the text has no token to predict: expected at least one, found none");
   const Sums sums = EvaluateRun(llm, options, std::move(windows)).run();
   const auto tokens = static_cast<double>(sums.tokens);
-  Evaluation result{.tokens = sums.tokens, .perplexity = std::exp(sums.loss / tokens), .reference_perplexity = {},
-                    .kl_divergence = {}, .top1_agreement = {}};
+  Evaluation result{.tokens = sums.tokens,
+                    .perplexity = std::exp(sums.loss / tokens),
+                    .reference_perplexity = {},
+                    .kl_divergence = {},
+                    .top1_agreement = {}};
   if (options.reference) {
     result.reference_perplexity = std::exp(sums.reference_loss / tokens);
     result.kl_divergence = sums.divergence / tokens;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the stored weights cost in quality: perplexity of a text, and the distance from the unquantized model.
+/// What the stored weights cost in quality: perplexity of a text, and the distance from the unquantized
+/// model.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,8 @@ struct Evaluation {
   [[nodiscard]] Json to_json() const;
 };
 
-/// Reads `ids` in windows without overlap, each after the model's own BOS where it has one. The reference passes through
-/// memory layer by layer, so that never more than one of its layers is held beside the model.
+/// Reads `ids` in windows without overlap, each after the model's own BOS where it has one. The reference
+/// passes through memory layer by layer, so that never more than one of its layers is held beside the model.
 /// Throws ArgumentError when there is nothing to predict.
 [[nodiscard]] Evaluation evaluate(LLM& llm, std::span<const int32_t> ids, const EvaluateOptions& options);
 

@@ -9,8 +9,8 @@ namespace octet {
 
 /// What one option saves, beside the options that are given already.
 struct OptionSaving {
-  std::string option;          ///< as on the command line
-  bool in_force = false;       ///< given already: then what it saves against leaving it out
+  std::string option;     ///< as on the command line
+  bool in_force = false;  ///< given already: then what it saves against leaving it out
   int64_t saved_bytes = 0;
   int64_t kv_cache_tokens = 0;  ///< that fit into the saved bytes
 };

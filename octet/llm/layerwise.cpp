@@ -12,7 +12,11 @@ namespace {
 constexpr int64_t kBlock = 32;
 
 KvCacheSpec one_layer(const DecoderSpec& spec, DType dtype) {
-  return {.layers = 1, .heads = spec.num_key_value_heads, .head_dim = spec.head_dim, .dtype = dtype, .block_size = kBlock};
+  return {.layers = 1,
+          .heads = spec.num_key_value_heads,
+          .head_dim = spec.head_dim,
+          .dtype = dtype,
+          .block_size = kBlock};
 }
 
 /// A batch of one sequence whose blocks lie in order: slot = position.
@@ -34,7 +38,9 @@ struct Chunk {
     return {.token_ids = ids,
             .positions = positions,
             .slots = positions,
-            .layout = {.sequence_starts = starts, .context_lengths = contexts, .block_tables = table,
+            .layout = {.sequence_starts = starts,
+                       .context_lengths = contexts,
+                       .block_tables = table,
                        .max_blocks = static_cast<int64_t>(table.size())}};
   }
 };
@@ -56,7 +62,8 @@ TensorView LayerwiseRun::hidden(size_t window) {
           Shape{starts_[window + 1] - starts_[window], width}};
 }
 
-void LayerwiseRun::run(std::span<const std::vector<int32_t>> windows, const std::function<void(double)>& progress) {
+void LayerwiseRun::run(std::span<const std::vector<int32_t>> windows,
+                       const std::function<void(double)>& progress) {
   release_parameters(head_);
   starts_.assign(1, 0);
   for (const auto& window : windows) starts_.push_back(starts_.back() + static_cast<int64_t>(window.size()));
@@ -92,7 +99,8 @@ void LayerwiseRun::run_layer(int64_t layer, std::span<const std::vector<int32_t>
       const Chunk chunk(first, count);
       const auto ids = std::span(windows[w]).subspan(static_cast<size_t>(first), static_cast<size_t>(count));
       arena_.rewind(0);
-      decoder_->forward_layer(layer, states.slice_rows(first, first + count), chunk.batch(ids), cache_.layers().front(), arena_);
+      decoder_->forward_layer(layer, states.slice_rows(first, first + count), chunk.batch(ids),
+                              cache_.layers().front(), arena_);
     }
   }
   release_parameters(parameters);

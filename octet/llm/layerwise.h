@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A decoder that passes through memory one layer at a time: for a reference that does not fit beside the model.
+/// A decoder that passes through memory one layer at a time: for a reference that does not fit beside the
+/// model.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +14,16 @@
 
 namespace octet {
 
-/// Holds the final hidden states of some windows of tokens, and the head that turns them into logits. Not thread-safe.
+/// Holds the final hidden states of some windows of tokens, and the head that turns them into logits. Not
+/// thread-safe.
 class LayerwiseRun {
  public:
   /// A decoder over the files of `model`, stored as `quant_spec` says. Both must outlive it.
   LayerwiseRun(Model& model, const QuantSpec& quant_spec, int64_t window);
   ~LayerwiseRun();
 
-  /// Runs all windows (each a sequence of its own, at most `window` tokens) through embedding, layers and final norm.
-  /// `progress` is called after every layer with the share done.
+  /// Runs all windows (each a sequence of its own, at most `window` tokens) through embedding, layers and
+  /// final norm. `progress` is called after every layer with the share done.
   void run(std::span<const std::vector<int32_t>> windows, const std::function<void(double)>& progress);
 
   /// Logits [end - begin, V] of rows [begin, end) of window `index`; valid until the next call.
@@ -35,9 +37,9 @@ class LayerwiseRun {
   std::unique_ptr<Decoder> decoder_;
   KvCache cache_;  // of one layer
   Arena arena_;
-  Buffer states_;                  // the hidden states of all windows
-  std::vector<int64_t> starts_;    // first row of each window, and the end
-  std::vector<Parameter> head_;    // loaded while logits are asked for
+  Buffer states_;                // the hidden states of all windows
+  std::vector<int64_t> starts_;  // first row of each window, and the end
+  std::vector<Parameter> head_;  // loaded while logits are asked for
 };
 
 /// Tokens of one pass through a layer.

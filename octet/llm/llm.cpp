@@ -14,7 +14,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 /// Left for the rest of the process when the cache takes what the machine has.
 constexpr int64_t kMemoryReserve = int64_t{256} << 20;
@@ -42,7 +44,11 @@ class GenerateCall {
     if (!options.stop.empty() && tokenizer_ == nullptr) {
       throw ConfigError("stop strings need a tokenizer, and the model's folder has none");
     }
-    Stream stream{.index = index, .result = &result, .stops = StopStrings(options.stop), .decoder = {}, .first_token = {}};
+    Stream stream{.index = index,
+                  .result = &result,
+                  .stops = StopStrings(options.stop),
+                  .decoder = {},
+                  .first_token = {}};
     if (tokenizer_ != nullptr) stream.decoder = decoder_after(result.prompt_ids);
     const int64_t id = engine_.add({.prompt = result.prompt_ids, .params = options.sampling});
     streams_.emplace(id, std::move(stream));
@@ -119,15 +125,18 @@ CachePlan plan_cache(Model& model, const LlmOptions& options) {
                       " (the model's max_position_embeddings), found " + std::to_string(asked));
   }
   const int64_t wanted = round_up(asked, kKvBlockSize) * options.max_num_seqs;
-  const int64_t left = std::max<int64_t>(0, available_memory_bytes() - model.plan().peak_bytes - kMemoryReserve);
+  const int64_t left =
+      std::max<int64_t>(0, available_memory_bytes() - model.plan().peak_bytes - kMemoryReserve);
   const int64_t room = blocks_to_tokens(options.kv_cache_memory.value_or(left), plan.bytes_per_token);
   plan.tokens = options.kv_cache_memory ? room : std::min(wanted, room);
   plan.max_model_len = std::min(asked, plan.tokens);
   if (plan.tokens < kKvBlockSize || (options.max_model_len && plan.max_model_len < asked)) {
-    throw ConfigError("the KV cache of " + std::to_string(asked) + " tokens needs " +
-                      std::to_string(round_up(asked, kKvBlockSize) * plan.bytes_per_token) + " bytes, but there is room for " +
-                      std::to_string(plan.tokens) + " tokens (" + std::to_string(plan.tokens * plan.bytes_per_token) +
-                      " bytes); lower --max-model-len, raise --kv-cache-memory, or take --kv-cache-dtype fp8");
+    throw ConfigError(
+        "the KV cache of " + std::to_string(asked) + " tokens needs " +
+        std::to_string(round_up(asked, kKvBlockSize) * plan.bytes_per_token) +
+        " bytes, but there is room for " + std::to_string(plan.tokens) + " tokens (" +
+        std::to_string(plan.tokens * plan.bytes_per_token) +
+        " bytes); lower --max-model-len, raise --kv-cache-memory, or take --kv-cache-dtype fp8");
   }
   return plan;
 }
@@ -137,7 +146,8 @@ std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder, int
   Tokenizer tokenizer = Tokenizer::open(folder);
   if (tokenizer.vocab_size() > vocab_size) {
     throw ConfigError(folder.string() + ": the tokenizer does not match the model: its ids go up to " +
-                      std::to_string(tokenizer.vocab_size() - 1) + ", config.json has vocab_size " + std::to_string(vocab_size));
+                      std::to_string(tokenizer.vocab_size() - 1) + ", config.json has vocab_size " +
+                      std::to_string(vocab_size));
   }
   return tokenizer;
 }
@@ -148,29 +158,32 @@ LLM::LLM(const std::filesystem::path& folder, const LlmOptions& options)
       chat_template_(ChatTemplate::open(folder)) {
   const CachePlan cache = plan_cache(*model_, options);
   model_->load();
-  engine_ = std::make_unique<Engine>(
-      model_->decoder(), EngineOptions{.max_num_seqs = options.max_num_seqs,
-                                       .max_model_len = cache.max_model_len,
-                                       .kv_cache_dtype = cache.dtype,
-                                       .kv_cache_tokens = cache.tokens,
-                                       .vocab_limit = tokenizer_ ? tokenizer_->vocab_size() : 0});
+  engine_ = std::make_unique<Engine>(model_->decoder(),
+                                     EngineOptions{.max_num_seqs = options.max_num_seqs,
+                                                   .max_model_len = cache.max_model_len,
+                                                   .kv_cache_dtype = cache.dtype,
+                                                   .kv_cache_tokens = cache.tokens,
+                                                   .vocab_limit = tokenizer_ ? tokenizer_->vocab_size() : 0});
 }
 
 LLM::~LLM() = default;
 
 std::vector<int32_t> LLM::encode(std::string_view text) const {
-  if (!tokenizer_) throw ConfigError(model_->folder().string() + ": has no tokenizer; give token ids instead of text");
+  if (!tokenizer_)
+    throw ConfigError(model_->folder().string() + ": has no tokenizer; give token ids instead of text");
   return tokenizer_->encode(text, {.add_special_tokens = true});
 }
 
 std::vector<int32_t> LLM::encode_chat(std::string_view chat_json) const {
-  if (!tokenizer_) throw ConfigError(model_->folder().string() + ": has no tokenizer; give token ids instead of text");
-  if (!chat_template_) throw ConfigError(model_->folder().string() + ": has no chat template; use a raw prompt");
+  if (!tokenizer_)
+    throw ConfigError(model_->folder().string() + ": has no tokenizer; give token ids instead of text");
+  if (!chat_template_)
+    throw ConfigError(model_->folder().string() + ": has no chat template; use a raw prompt");
   return tokenizer_->encode(chat_template_->render(chat_json), {.add_special_tokens = false});
 }
 
-std::vector<Generation> LLM::generate(std::span<const std::vector<int32_t>> prompts, const GenerateOptions& options,
-                                      const TextCallback& on_text) {
+std::vector<Generation> LLM::generate(std::span<const std::vector<int32_t>> prompts,
+                                      const GenerateOptions& options, const TextCallback& on_text) {
   std::vector<Generation> results(prompts.size());
   GenerateCall call(*engine_, tokenizer(), on_text);
   try {
@@ -186,7 +199,8 @@ std::vector<Generation> LLM::generate(std::span<const std::vector<int32_t>> prom
   return results;
 }
 
-Generation LLM::generate(const std::vector<int32_t>& prompt, const GenerateOptions& options, const TextCallback& on_text) {
+Generation LLM::generate(const std::vector<int32_t>& prompt, const GenerateOptions& options,
+                         const TextCallback& on_text) {
   return std::move(generate(std::span(&prompt, 1), options, on_text).front());
 }
 

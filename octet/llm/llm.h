@@ -21,9 +21,11 @@ namespace octet {
 
 struct LlmOptions {
   ModelOptions model;
-  std::optional<DType> kv_cache_dtype;     ///< nullopt: the model's dtype
-  std::optional<int64_t> kv_cache_memory;  ///< bytes; nullopt: what max_model_len x max_num_seqs needs, at most what is left
-  std::optional<int64_t> max_model_len;    ///< nullopt: the model's positions, or fewer where the cache is smaller
+  std::optional<DType> kv_cache_dtype;  ///< nullopt: the model's dtype
+  std::optional<int64_t>
+      kv_cache_memory;  ///< bytes; nullopt: what max_model_len x max_num_seqs needs, at most what is left
+  std::optional<int64_t>
+      max_model_len;  ///< nullopt: the model's positions, or fewer where the cache is smaller
   int64_t max_num_seqs = 1;
 };
 
@@ -41,8 +43,9 @@ struct Generation {
   double decode_seconds = 0;   ///< from there to the last
 };
 
-/// Receives text as it becomes certain, with the index of its prompt. Returning false stops all generation: the call
-/// then throws Interrupted. `text` may be empty (an id without text yet, or a model without a tokenizer).
+/// Receives text as it becomes certain, with the index of its prompt. Returning false stops all generation:
+/// the call then throws Interrupted. `text` may be empty (an id without text yet, or a model without a
+/// tokenizer).
 using TextCallback = std::function<bool(size_t prompt, std::string_view text)>;
 
 /// How large cache and context will be, known before loading.
@@ -68,7 +71,9 @@ class LLM {
   [[nodiscard]] Engine& engine() { return *engine_; }
   /// nullptr when the folder has none.
   [[nodiscard]] const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
-  [[nodiscard]] const ChatTemplate* chat_template() const { return chat_template_ ? &*chat_template_ : nullptr; }
+  [[nodiscard]] const ChatTemplate* chat_template() const {
+    return chat_template_ ? &*chat_template_ : nullptr;
+  }
 
   /// The ids of a prompt; `chat_json` is rendered through the model's template first.
   /// Throw ConfigError when the folder lacks a tokenizer or a template.
@@ -77,7 +82,8 @@ class LLM {
 
   /// One completion for each prompt; all run together as far as max_num_seqs allows.
   [[nodiscard]] std::vector<Generation> generate(std::span<const std::vector<int32_t>> prompts,
-                                                 const GenerateOptions& options, const TextCallback& on_text = {});
+                                                 const GenerateOptions& options,
+                                                 const TextCallback& on_text = {});
   [[nodiscard]] Generation generate(const std::vector<int32_t>& prompt, const GenerateOptions& options,
                                     const TextCallback& on_text = {});
 
@@ -88,7 +94,9 @@ class LLM {
   std::unique_ptr<Engine> engine_;
 };
 
-/// The tokenizer of a folder, or nothing when it has none. Throws ConfigError when its ids do not fit `vocab_size`.
-[[nodiscard]] std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder, int64_t vocab_size);
+/// The tokenizer of a folder, or nothing when it has none. Throws ConfigError when its ids do not fit
+/// `vocab_size`.
+[[nodiscard]] std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder,
+                                                      int64_t vocab_size);
 
 }  // namespace octet

@@ -12,7 +12,9 @@
 namespace octet {
 namespace {
 
-std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+std::string mebibytes(int64_t bytes) {
+  return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
+}
 
 }  // namespace
 
@@ -43,12 +45,14 @@ void Model::read_config() {
   }
 }
 
-/// What a checkpoint left unquantized on purpose stays so, but for the tables, which have options of their own.
+/// What a checkpoint left unquantized on purpose stays so, but for the tables, which have options of their
+/// own.
 QuantOptions Model::completed(QuantOptions quant) const {
   if (!quant_config_) return quant;
   for (const std::string& text : quant_config_->ignore) {
     const NamePattern pattern(text);
-    const bool table = pattern.matches(decoder_spec_.names.lm_head) || pattern.matches(decoder_spec_.names.embed_tokens);
+    const bool table =
+        pattern.matches(decoder_spec_.names.lm_head) || pattern.matches(decoder_spec_.names.embed_tokens);
     if (!table) quant.ignore.push_back(text);
   }
   return quant;
@@ -57,10 +61,11 @@ QuantOptions Model::completed(QuantOptions quant) const {
 void Model::refuse_static_activations() const {
   if (options_.quant.activation_scheme != ActivationScheme::kStatic) return;
   const bool in_file = quant_config_ && quant_config_->static_activations;
-  throw ConfigError(in_file ? "--activation-scheme static: reading the input scales of a checkpoint is not supported "
-                              "yet; take dynamic or none"
-                            : "--activation-scheme static: needs a checkpoint with input scales, but " +
-                                  folder_.string() + "/config.json has none; take dynamic or none");
+  throw ConfigError(
+      in_file ? "--activation-scheme static: reading the input scales of a checkpoint is not supported "
+                "yet; take dynamic or none"
+              : "--activation-scheme static: needs a checkpoint with input scales, but " + folder_.string() +
+                    "/config.json has none; take dynamic or none");
 }
 
 void Model::warn(const std::string& message) const {
@@ -77,14 +82,16 @@ void Model::warn_of_options() {
   }
   if (decoder_spec_.tie_word_embeddings) modules.push_back(decoder_spec_.names.lm_head);
   const auto unmatched = QuantSpec(options_.quant).unmatched_patterns(modules);
-  for (const std::string& pattern : unmatched) warn("--ignore " + pattern + " matches no module of this model");
+  for (const std::string& pattern : unmatched)
+    warn("--ignore " + pattern + " matches no module of this model");
   if (decoder_spec_.tie_word_embeddings && (options_.quant.fp8_lm_head || options_.quant.fp8_embedding)) {
     warn("embedding and head of this model are one table: it is stored once, in FP8, for both");
   }
 }
 
 std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
-  const LayerContext context{.backend = *backend_, .quant_spec = quant_spec,
+  const LayerContext context{.backend = *backend_,
+                             .quant_spec = quant_spec,
                              .compute_dtype = options_.dtype.value_or(decoder_spec_.dtype)};
   return std::make_unique<Decoder>(context, decoder_spec_);
 }
@@ -118,8 +125,9 @@ MemoryPlan Model::plan_with(const QuantOptions& quant) {
 void Model::check_memory() const {
   const int64_t available = available_memory_bytes();
   if (available <= 0 || plan_.peak_bytes <= available) return;
-  throw DeviceError(folder_.string() + ": loading needs " + mebibytes(plan_.peak_bytes) + " of memory, but only " +
-                    mebibytes(available) + " are available; `octet inspect` shows what --quantization fp8, "
+  throw DeviceError(folder_.string() + ": loading needs " + mebibytes(plan_.peak_bytes) +
+                    " of memory, but only " + mebibytes(available) +
+                    " are available; `octet inspect` shows what --quantization fp8, "
                     "--fp8-lm-head and --fp8-embedding save");
 }
 

@@ -63,12 +63,13 @@ class Model {
   /// What it would take with other quantization options.
   [[nodiscard]] MemoryPlan plan_with(const QuantOptions& quant);
 
-  /// Fills all weights. Throws DeviceError beforehand when the machine has less memory left than the plan needs.
+  /// Fills all weights. Throws DeviceError beforehand when the machine has less memory left than the plan
+  /// needs.
   const LoadReport& load();
   [[nodiscard]] const LoadReport& load_report() const { return report_; }
 
-  /// A second decoder over the same files, for a run beside this one (the unquantized reference). Its weights are
-  /// loaded piece by piece by `load_parameters`.
+  /// A second decoder over the same files, for a run beside this one (the unquantized reference). Its weights
+  /// are loaded piece by piece by `load_parameters`.
   [[nodiscard]] std::unique_ptr<Decoder> make_decoder(const QuantSpec& quant_spec);
   void load_parameters(std::vector<Parameter> parameters);
 

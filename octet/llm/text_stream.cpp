@@ -10,7 +10,8 @@ namespace octet {
 
 StopStrings::StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {
   for (const std::string& stop : stops_) {
-    if (stop.empty()) throw ArgumentError("stop: expected strings of at least one character, found an empty one");
+    if (stop.empty())
+      throw ArgumentError("stop: expected strings of at least one character, found an empty one");
   }
 }
 

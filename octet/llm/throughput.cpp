@@ -16,7 +16,9 @@ using Clock = std::chrono::steady_clock;
 constexpr int64_t kRawReadPiece = int64_t{4} << 20;
 constexpr double kGiga = 1e9;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
@@ -26,10 +28,10 @@ double median(std::vector<double> values) {
 
 /// What one token makes the machine read and multiply.
 struct StepWork {
-  std::vector<ByteSpan> pieces;      // every matrix that is multiplied with
+  std::vector<ByteSpan> pieces;  // every matrix that is multiplied with
   int64_t bytes = 0;
-  int64_t elements_per_token = 0;    // of those that every token meets
-  int64_t elements_per_sequence = 0; // of the head, which only the last token of a prompt meets
+  int64_t elements_per_token = 0;     // of those that every token meets
+  int64_t elements_per_sequence = 0;  // of the head, which only the last token of a prompt meets
 
   explicit StepWork(Decoder& decoder) {
     std::set<const StoredMatrix*> seen;
@@ -109,8 +111,8 @@ void check_context(const Engine& engine, const ThroughputOptions& options) {
     throw ConfigError("the numbers of prompt tokens, new tokens and repetitions are at least 1");
   }
   if (needed > engine.options().max_model_len) {
-    throw ConfigError("prompt and new tokens need a context of " + std::to_string(needed) + " tokens, the model has " +
-                      std::to_string(engine.options().max_model_len));
+    throw ConfigError("prompt and new tokens need a context of " + std::to_string(needed) +
+                      " tokens, the model has " + std::to_string(engine.options().max_model_len));
   }
 }
 
@@ -139,8 +141,8 @@ Throughput measure_throughput(LLM& llm, const ThroughputOptions& options) {
 
   Throughput result;
   const auto prompt_tokens = static_cast<double>(options.prompt_tokens);
-  const double prefill_work =
-      2.0 * (static_cast<double>(work.elements_per_token) * prompt_tokens + static_cast<double>(work.elements_per_sequence));
+  const double prefill_work = 2.0 * (static_cast<double>(work.elements_per_token) * prompt_tokens +
+                                     static_cast<double>(work.elements_per_sequence));
   result.multiply_flops = median(flops);
   result.prefill = {.tokens = options.prompt_tokens,
                     .tokens_per_second = prompt_tokens / median(prefill),
@@ -168,22 +170,26 @@ Throughput measure_throughput(LLM& llm, const ThroughputOptions& options) {
 
 Json Throughput::to_json() const {
   const auto phase = [](const PhaseThroughput& p) {
-    return Json{{"tokens", p.tokens}, {"tokens_per_second", p.tokens_per_second}, {"ceiling_fraction", p.ceiling_fraction()}};
+    return Json{{"tokens", p.tokens},
+                {"tokens_per_second", p.tokens_per_second},
+                {"ceiling_fraction", p.ceiling_fraction()}};
   };
-  return {{"prefill", phase(prefill)},
-          {"decode", phase(decode)},
-          {"load",
-           {{"seconds", load_seconds},
-            {"gigabytes_per_second", load_bytes_per_second / kGiga},
-            {"raw_read_gigabytes_per_second",
-             raw_read_bytes_per_second ? Json(*raw_read_bytes_per_second / kGiga) : Json(nullptr)}}},
-          {"memory", {{"weights_bytes", weights_bytes}, {"kv_cache_bytes", kv_cache_bytes}, {"peak_bytes", peak_bytes}}},
-          {"machine",
-           {{"cpu", cpu},
-            {"backend", backend},
-            {"read_gigabytes_per_second", read_bytes_per_second / kGiga},
-            {"multiply_gigaflops", multiply_flops / kGiga},
-            {"decode_bytes_per_token", decode_bytes_per_token}}}};
+  return {
+      {"prefill", phase(prefill)},
+      {"decode", phase(decode)},
+      {"load",
+       {{"seconds", load_seconds},
+        {"gigabytes_per_second", load_bytes_per_second / kGiga},
+        {"raw_read_gigabytes_per_second",
+         raw_read_bytes_per_second ? Json(*raw_read_bytes_per_second / kGiga) : Json(nullptr)}}},
+      {"memory",
+       {{"weights_bytes", weights_bytes}, {"kv_cache_bytes", kv_cache_bytes}, {"peak_bytes", peak_bytes}}},
+      {"machine",
+       {{"cpu", cpu},
+        {"backend", backend},
+        {"read_gigabytes_per_second", read_bytes_per_second / kGiga},
+        {"multiply_gigaflops", multiply_flops / kGiga},
+        {"decode_bytes_per_token", decode_bytes_per_token}}}};
 }
 
 }  // namespace octet

@@ -20,8 +20,8 @@ struct ThroughputOptions {
   std::function<bool()> progress;
 };
 
-/// A phase and its ceiling: for decode the time that reading every weight and the cache once takes, for prefill the
-/// time that the multiplies take at the machine's peak.
+/// A phase and its ceiling: for decode the time that reading every weight and the cache once takes, for
+/// prefill the time that the multiplies take at the machine's peak.
 struct PhaseThroughput {
   int64_t tokens = 0;
   double tokens_per_second = 0;

@@ -9,7 +9,8 @@
 namespace octet {
 namespace {
 
-// Bounds beyond every published model by orders of magnitude, so that products of two of them cannot overflow.
+// Bounds beyond every published model by orders of magnitude, so that products of two of them cannot
+// overflow.
 constexpr int64_t kMaxSize = int64_t{1} << 22;
 constexpr int64_t kMaxVocab = int64_t{1} << 26;
 constexpr int64_t kMaxLayers = 4096;
@@ -18,7 +19,9 @@ constexpr int64_t kMaxTokenId = std::numeric_limits<int32_t>::max();
 constexpr double kMaxNumber = 1e12;
 
 /// YaRN's growth of the attention's temperature with the stretch.
-double yarn_mscale(double factor, double mscale) { return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
+double yarn_mscale(double factor, double mscale) {
+  return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+}
 
 void read_yarn(JsonFields& rope, RopeSpec& spec) {
   spec.beta_fast = rope.number("beta_fast", 32.0, 1e-6, kMaxNumber);
@@ -51,7 +54,8 @@ void read_rope_scaling(JsonFields& rope, int64_t max_positions, RopeSpec& spec) 
   read_rope_type(rope, spec);
   if (spec.type == RopeType::kDefault) return;
   spec.factor = rope.number("factor", 1.0, 1e-6, kMaxNumber);
-  if (!rope.has("factor")) rope.fault("factor", "expected a number, as its rope_type needs one, found nothing");
+  if (!rope.has("factor"))
+    rope.fault("factor", "expected a number, as its rope_type needs one, found nothing");
   spec.original_max_position_embeddings =
       rope.integer("original_max_position_embeddings", max_positions, 1, kMaxPositions);
   if (spec.type == RopeType::kLlama3) {
@@ -82,7 +86,8 @@ RopeSpec read_rope(JsonFields& fields, const ConfigDefaults& defaults, const Dec
   }
   rope.rotary_dim = static_cast<int64_t>(static_cast<double>(spec.head_dim) * partial);
   if (rope.rotary_dim < 2 || rope.rotary_dim % 2 != 0) {
-    fields.fault("head_dim", "expected an even number of rotated columns, found " + std::to_string(rope.rotary_dim));
+    fields.fault("head_dim",
+                 "expected an even number of rotated columns, found " + std::to_string(rope.rotary_dim));
   }
   return rope;
 }
@@ -93,7 +98,8 @@ void read_heads(JsonFields& fields, DecoderSpec& spec) {
   spec.num_key_value_heads = fields.integer("num_key_value_heads", heads, 1, kMaxSize);
   spec.head_dim = fields.integer("head_dim", std::max<int64_t>(spec.hidden_size / heads, 1), 1, 4096);
   if (!fields.has("head_dim") && spec.hidden_size % heads != 0) {
-    fields.fault("num_attention_heads", "expected a divisor of hidden_size " + std::to_string(spec.hidden_size) +
+    fields.fault("num_attention_heads", "expected a divisor of hidden_size " +
+                                            std::to_string(spec.hidden_size) +
                                             " (there is no head_dim), found " + std::to_string(heads));
   }
   if (heads % std::max<int64_t>(spec.num_key_value_heads, 1) != 0) {

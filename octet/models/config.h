@@ -18,7 +18,8 @@ struct ConfigDefaults {
 /// Sizes, head counts, norm epsilon, tying, dtype, rope and token ids. Faults go to `fields`.
 [[nodiscard]] DecoderSpec read_common(JsonFields& fields, const ConfigDefaults& defaults);
 
-/// "bfloat16" (or "torch.bfloat16") -> the dtype; a fault under `name` for anything but the three real dtypes.
+/// "bfloat16" (or "torch.bfloat16") -> the dtype; a fault under `name` for anything but the three real
+/// dtypes.
 [[nodiscard]] DType read_dtype(JsonFields& fields);
 
 }  // namespace octet

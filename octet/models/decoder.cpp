@@ -10,17 +10,18 @@ constexpr int64_t kFloatBytes = sizeof(float);
 constexpr int64_t kAlignmentSlack = 128;
 
 AttentionLayerSpec attention_spec(const DecoderSpec& spec, int64_t index) {
-  return {.name = spec.names.layer_name(index) + ".self_attn",
-          .hidden_size = spec.hidden_size,
-          .num_attention_heads = spec.num_attention_heads,
-          .num_key_value_heads = spec.num_key_value_heads,
-          .head_dim = spec.head_dim,
-          .qkv_bias = spec.qkv_bias,
-          .output_bias = spec.attention_output_bias,
-          .qk_norm = spec.qk_norm,
-          .rms_norm_eps = spec.rms_norm_eps,
-          .sliding_window = spec.sliding_windows.empty() ? 0 : spec.sliding_windows[static_cast<size_t>(index)],
-          .rope_style = spec.rope.style};
+  return {
+      .name = spec.names.layer_name(index) + ".self_attn",
+      .hidden_size = spec.hidden_size,
+      .num_attention_heads = spec.num_attention_heads,
+      .num_key_value_heads = spec.num_key_value_heads,
+      .head_dim = spec.head_dim,
+      .qkv_bias = spec.qkv_bias,
+      .output_bias = spec.attention_output_bias,
+      .qk_norm = spec.qk_norm,
+      .rms_norm_eps = spec.rms_norm_eps,
+      .sliding_window = spec.sliding_windows.empty() ? 0 : spec.sliding_windows[static_cast<size_t>(index)],
+      .rope_style = spec.rope.style};
 }
 
 MlpSpec mlp_spec(const DecoderSpec& spec, int64_t index) {
@@ -46,17 +47,19 @@ void append(std::vector<Parameter>& all, std::vector<Parameter> more) {
 
 std::string WeightNames::layer_name(int64_t index) const {
   std::string name = layer;
-  if (const auto place = name.find("{i}"); place != std::string::npos) name.replace(place, 3, std::to_string(index));
+  if (const auto place = name.find("{i}"); place != std::string::npos)
+    name.replace(place, 3, std::to_string(index));
   return name;
 }
 
 DecoderLayer::DecoderLayer(const LayerContext& context, const DecoderSpec& spec, int64_t index)
     : context_(context),
       hidden_size_(spec.hidden_size),
-      input_layernorm_(context, spec.names.layer_name(index) + ".input_layernorm", spec.hidden_size, spec.rms_norm_eps),
+      input_layernorm_(context, spec.names.layer_name(index) + ".input_layernorm", spec.hidden_size,
+                       spec.rms_norm_eps),
       self_attn_(context, attention_spec(spec, index)),
-      post_attention_layernorm_(context, spec.names.layer_name(index) + ".post_attention_layernorm", spec.hidden_size,
-                                spec.rms_norm_eps),
+      post_attention_layernorm_(context, spec.names.layer_name(index) + ".post_attention_layernorm",
+                                spec.hidden_size, spec.rms_norm_eps),
       mlp_(context, mlp_spec(spec, index)) {}
 
 void DecoderLayer::declare(std::vector<Parameter>& parameters) {
@@ -66,8 +69,8 @@ void DecoderLayer::declare(std::vector<Parameter>& parameters) {
   mlp_.declare(parameters);
 }
 
-void DecoderLayer::forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache,
-                           Arena& arena) const {
+void DecoderLayer::forward(TensorView hidden, const Batch& batch, const RopeAngles& angles,
+                           const KvView& cache, Arena& arena) const {
   const ArenaScope scope(arena);
   const TensorView normed = arena.tensor(DType::kF32, Shape{batch.tokens(), hidden_size_});
   const TensorView update = arena.tensor(DType::kF32, Shape{batch.tokens(), hidden_size_});
@@ -139,7 +142,9 @@ TensorView Decoder::forward(const Batch& batch, std::span<const KvView> caches, 
   return hidden;
 }
 
-void Decoder::embed(std::span<const int32_t> ids, TensorView hidden) const { vocabulary_.embed(ids, hidden); }
+void Decoder::embed(std::span<const int32_t> ids, TensorView hidden) const {
+  vocabulary_.embed(ids, hidden);
+}
 
 void Decoder::forward_layer(int64_t layer, TensorView hidden, const Batch& batch, const KvView& cache,
                             Arena& arena) const {
@@ -148,7 +153,9 @@ void Decoder::forward_layer(int64_t layer, TensorView hidden, const Batch& batch
   layers_[static_cast<size_t>(layer)]->forward(hidden, batch, rope, cache, arena);
 }
 
-void Decoder::final_norm(TensorView hidden) const { norm_.forward(hidden, hidden); }
+void Decoder::final_norm(TensorView hidden) const {
+  norm_.forward(hidden, hidden);
+}
 
 void Decoder::logits(ConstTensorView hidden, TensorView logits, Arena& arena) const {
   vocabulary_.logits(hidden, logits, arena);
@@ -159,8 +166,8 @@ int64_t Decoder::workspace_bytes(int64_t tokens, int64_t logit_rows) const {
   const int64_t rope = tokens * spec_.rope.rotary_dim * kFloatBytes + 2 * kAlignmentSlack;
   int64_t layer = 0;
   for (const auto& l : layers_) layer = std::max(layer, l->scratch_bytes(tokens));
-  const int64_t head = logit_rows * (spec_.vocab_size + spec_.hidden_size) * kFloatBytes + 2 * kAlignmentSlack +
-                       vocabulary_.scratch_bytes(logit_rows);
+  const int64_t head = logit_rows * (spec_.vocab_size + spec_.hidden_size) * kFloatBytes +
+                       2 * kAlignmentSlack + vocabulary_.scratch_bytes(logit_rows);
   return hidden + std::max(rope + layer, head);
 }
 

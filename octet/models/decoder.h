@@ -22,7 +22,8 @@ class DecoderLayer {
 
   void declare(std::vector<Parameter>& parameters);
   /// hidden [T, H] float32, in place.
-  void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache, Arena& arena) const;
+  void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+               Arena& arena) const;
   [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
 
  private:
@@ -34,8 +35,8 @@ class DecoderLayer {
   Mlp mlp_;
 };
 
-/// Holds its layers; the weights come with loading. The steps are const and keep no state: the cache and the arena are
-/// the caller's.
+/// Holds its layers; the weights come with loading. The steps are const and keep no state: the cache and the
+/// arena are the caller's.
 class Decoder {
  public:
   /// backend and quant_spec of the context must outlive it.
@@ -55,13 +56,15 @@ class Decoder {
 
   /// The same in pieces, for a model that passes through memory layer by layer.
   void embed(std::span<const int32_t> ids, TensorView hidden) const;
-  void forward_layer(int64_t layer, TensorView hidden, const Batch& batch, const KvView& cache, Arena& arena) const;
+  void forward_layer(int64_t layer, TensorView hidden, const Batch& batch, const KvView& cache,
+                     Arena& arena) const;
   void final_norm(TensorView hidden) const;
 
   /// hidden [L, H] (rows of what `forward` returned) -> logits [L, V].
   void logits(ConstTensorView hidden, TensorView logits, Arena& arena) const;
 
-  /// Arena bytes that a step of `tokens` tokens, of which `logit_rows` get logits in the same arena, needs at most.
+  /// Arena bytes that a step of `tokens` tokens, of which `logit_rows` get logits in the same arena, needs at
+  /// most.
   [[nodiscard]] int64_t workspace_bytes(int64_t tokens, int64_t logit_rows) const;
 
  private:

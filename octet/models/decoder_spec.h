@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// A decoder-only model as data: the numbers and kinds that config.json gives. Made by one file per architecture.
+/// A decoder-only model as data: the numbers and kinds that config.json gives. Made by one file per
+/// architecture.
 #pragma once
 
 #include <cstdint>

@@ -16,8 +16,8 @@ std::vector<int64_t> windows(JsonFields& fields, int64_t layers) {
   const int64_t first = fields.integer("max_window_layers", 28, 0, kMaxWindow);
   const auto types = fields.strings("layer_types");
   if (!types.empty() && types.size() != result.size()) {
-    fields.fault("layer_types", "expected one entry for each of the " + std::to_string(layers) + " layers, found " +
-                                    std::to_string(types.size()));
+    fields.fault("layer_types", "expected one entry for each of the " + std::to_string(layers) +
+                                    " layers, found " + std::to_string(types.size()));
     return result;
   }
   for (size_t i = 0; i < result.size(); ++i) {

@@ -42,20 +42,23 @@ size_t distance(std::string_view a, std::string_view b) {
 std::string asked_architecture(const Json& config, const std::string& source) {
   if (const auto it = config.find("architectures"); it != config.end() && !it->is_null()) {
     if (it->is_array() && it->size() == 1 && it->front().is_string()) return it->front().get<std::string>();
-    throw ConfigError(source + ": architectures: expected a list of one name, found " + it->dump().substr(0, 200));
+    throw ConfigError(source + ": architectures: expected a list of one name, found " +
+                      it->dump().substr(0, 200));
   }
-  if (const auto it = config.find("model_type"); it != config.end() && it->is_string()) return it->get<std::string>();
+  if (const auto it = config.find("model_type"); it != config.end() && it->is_string())
+    return it->get<std::string>();
   throw ConfigError(source + ": expected the field architectures or model_type, found neither");
 }
 
 [[noreturn]] void refuse(const std::string& asked, const std::string& source) {
-  const auto nearest = std::min_element(kArchitectures.begin(), kArchitectures.end(), [&](const auto& a, const auto& b) {
-    return distance(asked, a.name) < distance(asked, b.name);
-  });
+  const auto nearest = std::min_element(
+      kArchitectures.begin(), kArchitectures.end(),
+      [&](const auto& a, const auto& b) { return distance(asked, a.name) < distance(asked, b.name); });
   std::string known;
   for (const Architecture& a : kArchitectures) known += (known.empty() ? "" : ", ") + std::string(a.name);
-  throw ConfigError(source + ": architectures: \"" + asked.substr(0, 200) + "\" is not supported; the nearest known one is " +
-                    std::string(nearest->name) + " (known: " + known + ")");
+  throw ConfigError(source + ": architectures: \"" + asked.substr(0, 200) +
+                    "\" is not supported; the nearest known one is " + std::string(nearest->name) +
+                    " (known: " + known + ")");
 }
 
 }  // namespace
@@ -67,7 +70,8 @@ std::vector<std::string> known_architectures() {
 }
 
 DecoderSpec read_decoder_spec(const Json& config, const std::string& source) {
-  if (!config.is_object()) throw ConfigError(source + ": expected a JSON object, found " + config.type_name());
+  if (!config.is_object())
+    throw ConfigError(source + ": expected a JSON object, found " + config.type_name());
   const std::string asked = asked_architecture(config, source);
   for (const Architecture& a : kArchitectures) {
     if (a.name != asked && a.model_type != asked) continue;

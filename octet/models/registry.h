@@ -12,7 +12,8 @@
 namespace octet {
 
 /// Reads a parsed config.json. `source` names the file in messages.
-/// Throws ConfigError: for an unknown architecture, naming the known ones and the nearest; for wrong fields, all of them.
+/// Throws ConfigError: for an unknown architecture, naming the known ones and the nearest; for wrong fields,
+/// all of them.
 [[nodiscard]] DecoderSpec read_decoder_spec(const Json& config, const std::string& source);
 
 /// "LlamaForCausalLM", ... in the order of the table.

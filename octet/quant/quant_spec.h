@@ -79,8 +79,8 @@ class QuantSpec {
   [[nodiscard]] StorageRule merged_rule(std::span<const std::string> modules) const;
   /// One table for both uses: quantized when either use asks for it and neither name is ignored.
   [[nodiscard]] StorageRule tied_rule(std::string_view embedding, std::string_view lm_head) const;
-  /// The scheme in force on `backend` for a matrix that is stored in FP8, by this spec or in the file already:
-  /// never kAuto. Matrices that are not in FP8 take activations as they are.
+  /// The scheme in force on `backend` for a matrix that is stored in FP8, by this spec or in the file
+  /// already: never kAuto. Matrices that are not in FP8 take activations as they are.
   [[nodiscard]] ActivationScheme activation_scheme(const Backend& backend) const;
   /// Patterns of `ignore` that matched none of the modules asked about so far in `modules`.
   [[nodiscard]] std::vector<std::string> unmatched_patterns(std::span<const std::string> modules) const;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The AVX-512 kernels of loading, of a step and of attention, compiled for machines without AVX-512: SIMDe computes what
-/// the instructions would. OCTET_ISA and SIMDE_ENABLE_NATIVE_ALIASES are defined by CMake.
+/// The AVX-512 kernels of loading, of a step and of attention, compiled for machines without AVX-512: SIMDe
+/// computes what the instructions would. OCTET_ISA and SIMDE_ENABLE_NATIVE_ALIASES are defined by CMake.
 #include "tests/backend/avx512_emulated_ops.h"
 
 #include <immintrin.h>
@@ -66,8 +66,14 @@ inline __m256i floats_to_halves(__m512 v) {
 
 namespace octet {
 
-const QuantizeKernels& emulated_quantize_kernels() { return OCTET_ISA::kQuantizeKernels; }
-const ElementwiseKernels& emulated_elementwise_kernels() { return OCTET_ISA::kElementwiseKernels; }
-const AttentionKernels& emulated_attention_kernels() { return OCTET_ISA::kAttentionKernels; }
+const QuantizeKernels& emulated_quantize_kernels() {
+  return OCTET_ISA::kQuantizeKernels;
+}
+const ElementwiseKernels& emulated_elementwise_kernels() {
+  return OCTET_ISA::kElementwiseKernels;
+}
+const AttentionKernels& emulated_attention_kernels() {
+  return OCTET_ISA::kAttentionKernels;
+}
 
 }  // namespace octet

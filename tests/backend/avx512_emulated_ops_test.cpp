@@ -14,8 +14,12 @@ TEST(Avx512EmulatedOps, QuantizeEveryBfloat16ExactlyUnderEveryRule) {
 TEST(Avx512EmulatedOps, QuantizeRandomRowsExactlyAndCountWhatWasLost) {
   testing::expect_exact_codes_of_random_rows(emulated_quantize_kernels());
 }
-TEST(Avx512EmulatedOps, RoundAndWidenExactly) { testing::expect_exact_conversions(emulated_quantize_kernels()); }
-TEST(Avx512EmulatedOps, MoveRowsToLanesAndBack) { testing::expect_lanes_as_declared(emulated_quantize_kernels()); }
+TEST(Avx512EmulatedOps, RoundAndWidenExactly) {
+  testing::expect_exact_conversions(emulated_quantize_kernels());
+}
+TEST(Avx512EmulatedOps, MoveRowsToLanesAndBack) {
+  testing::expect_lanes_as_declared(emulated_quantize_kernels());
+}
 TEST(Avx512EmulatedOps, PassOverNanInTheLargestMagnitude) {
   testing::expect_abs_max_past_nan(emulated_quantize_kernels());
 }

@@ -19,14 +19,24 @@ TEST_P(CpuOpsKernels, QuantizeEveryBfloat16ExactlyUnderEveryRule) {
 TEST_P(CpuOpsKernels, QuantizeRandomRowsExactlyAndCountWhatWasLost) {
   testing::expect_exact_codes_of_random_rows(kernels().quantize);
 }
-TEST_P(CpuOpsKernels, RoundAndWidenExactly) { testing::expect_exact_conversions(kernels().quantize); }
-TEST_P(CpuOpsKernels, MoveRowsToLanesAndBack) { testing::expect_lanes_as_declared(kernels().quantize); }
-TEST_P(CpuOpsKernels, PassOverNanInTheLargestMagnitude) { testing::expect_abs_max_past_nan(kernels().quantize); }
-TEST_P(CpuOpsKernels, ComputeSiluAccuratelyOverTheWholeRange) { testing::expect_accurate_silu(kernels().elementwise); }
+TEST_P(CpuOpsKernels, RoundAndWidenExactly) {
+  testing::expect_exact_conversions(kernels().quantize);
+}
+TEST_P(CpuOpsKernels, MoveRowsToLanesAndBack) {
+  testing::expect_lanes_as_declared(kernels().quantize);
+}
+TEST_P(CpuOpsKernels, PassOverNanInTheLargestMagnitude) {
+  testing::expect_abs_max_past_nan(kernels().quantize);
+}
+TEST_P(CpuOpsKernels, ComputeSiluAccuratelyOverTheWholeRange) {
+  testing::expect_accurate_silu(kernels().elementwise);
+}
 TEST_P(CpuOpsKernels, GiveAnElementTheSameBitsInAnyPlace) {
   testing::expect_bits_independent_of_place(kernels().elementwise);
 }
-TEST_P(CpuOpsKernels, AttendAccuratelyInEveryCacheDtype) { testing::expect_accurate_attention(kernels().attention); }
+TEST_P(CpuOpsKernels, AttendAccuratelyInEveryCacheDtype) {
+  testing::expect_accurate_attention(kernels().attention);
+}
 TEST_P(CpuOpsKernels, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(kernels().attention);
 }

@@ -26,7 +26,7 @@ auto make(BackendOptions options) {
 TEST(Factory, MakesTheCpuBackendByNameAndByDefault) {
   MemoryLedger ledger;
   EXPECT_THAT(make_backend({.device = "cpu", .threads = 2}, ledger)->describe(),
-      AllOf(HasSubstr("cpu"), HasSubstr("2 threads")));
+              AllOf(HasSubstr("cpu"), HasSubstr("2 threads")));
   EXPECT_THAT(make_backend({}, ledger)->describe(), HasSubstr("cpu"));
 }
 
@@ -49,7 +49,7 @@ TEST(Factory, MakesEveryInstructionSetThatTheMachineHas) {
   MemoryLedger ledger;
   for (const CpuIsa isa : supported_isas()) {
     EXPECT_THAT(make_backend({.device = "cpu", .threads = 1, .isa = isa}, ledger)->describe(),
-        HasSubstr(std::string(to_string(isa))));
+                HasSubstr(std::string(to_string(isa))));
   }
 }
 
@@ -58,8 +58,8 @@ TEST(Factory, RefusesAnInstructionSetThatTheMachineLacksAndNamesThoseItHas) {
   for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
     if (std::ranges::find(has, isa) != has.end()) continue;
     EXPECT_THAT(make({.device = "cpu", .threads = 1, .isa = isa}),
-                ThrowsMessage<ConfigError>(AllOf(HasSubstr("lacks " + std::string(to_string(isa))),
-                    HasSubstr("it has portable"))));
+                ThrowsMessage<ConfigError>(
+                    AllOf(HasSubstr("lacks " + std::string(to_string(isa))), HasSubstr("it has portable"))));
     return;
   }
   GTEST_SKIP() << "this machine has every instruction set";
@@ -72,8 +72,8 @@ TEST(Factory, RefusesAnInstructionSetForTheReference) {
 
 TEST(Factory, SaysThatThisBuildHasNoCuda) {
   for (const char* device : {"cuda", "cuda:0", "cuda:7"}) {
-    EXPECT_THAT(make({.device = device}), ThrowsMessage<ConfigError>(AllOf(HasSubstr(device),
-        HasSubstr("has no CUDA"))));
+    EXPECT_THAT(make({.device = device}),
+                ThrowsMessage<ConfigError>(AllOf(HasSubstr(device), HasSubstr("has no CUDA"))));
   }
 }
 
@@ -89,8 +89,8 @@ TEST(Factory, RefusesThreadCountsOutsideOfTheirRange) {
   for (const char* device : {"cpu", "reference"}) {
     for (const int threads : {-1, 1025}) {
       EXPECT_THAT(make({.device = device, .threads = threads}),
-                  ThrowsMessage<ConfigError>(AllOf(HasSubstr("1 to 1024"),
-                      HasSubstr("found " + std::to_string(threads)))));
+                  ThrowsMessage<ConfigError>(
+                      AllOf(HasSubstr("1 to 1024"), HasSubstr("found " + std::to_string(threads)))));
     }
   }
 }

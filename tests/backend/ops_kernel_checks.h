@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What every instruction set's kernels of loading, of a step and of attention must do, whoever compiled them: the ones
-/// chosen at run time and those for AVX-512 emulated on a machine without it.
+/// What every instruction set's kernels of loading, of a step and of attention must do, whoever compiled
+/// them: the ones chosen at run time and those for AVX-512 emulated on a machine without it.
 #pragma once
 
 #include "octet/backend/cpu/ops_kernels.h"

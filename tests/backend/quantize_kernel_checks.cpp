@@ -28,10 +28,14 @@ float decode(uint8_t code, DType format) {
 template <class T>
 float quotient_of(float x, float scale, QuotientKind kind) {
   switch (kind) {
-    case QuotientKind::kRaw: return x;
-    case QuotientKind::kDivide: return x / scale;
-    case QuotientKind::kReciprocal: return x * (1.0F / scale);
-    case QuotientKind::kDivideRounded: return to_float(from_float<T>(x / scale));
+    case QuotientKind::kRaw:
+      return x;
+    case QuotientKind::kDivide:
+      return x / scale;
+    case QuotientKind::kReciprocal:
+      return x * (1.0F / scale);
+    case QuotientKind::kDivideRounded:
+      return to_float(from_float<T>(x / scale));
   }
   return x;
 }
@@ -47,8 +51,12 @@ void expect_run(const QuantizeKernels& kernels, const QuantizeKind& kind, std::s
   std::vector<std::byte> codes(x.size());
   MantissaTable table;
   QuantizeSums sums;
-  kernels.quantize(kind, {.x = reinterpret_cast<const std::byte*>(x.data()), .count = static_cast<int64_t>(x.size()),
-                          .scale = scale, .codes = codes.data()}, table, sums);
+  kernels.quantize(kind,
+                   {.x = reinterpret_cast<const std::byte*>(x.data()),
+                    .count = static_cast<int64_t>(x.size()),
+                    .scale = scale,
+                    .codes = codes.data()},
+                   table, sums);
   QuantizeSums expected;
   int64_t wrong = 0;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -56,12 +64,14 @@ void expect_run(const QuantizeKernels& kernels, const QuantizeKind& kind, std::s
     const float quotient = quotient_of<T>(value, scale, kind.quotient);
     const uint8_t code = code_of(quotient, kind.to, kind.nan_saturates);
     if (code != static_cast<uint8_t>(codes[i]) && ++wrong < 4) {
-      ADD_FAILURE() << value << " by " << scale << ": " << int{code} << ", not " << static_cast<int>(codes[i]);
+      ADD_FAILURE() << value << " by " << scale << ": " << int{code} << ", not "
+                    << static_cast<int>(codes[i]);
     }
     expected.zeroed += value != 0.0F && decode(code, kind.to) == 0.0F ? 1 : 0;
     expected.saturated += std::fabs(quotient) > max_finite(kind.to) ? 1 : 0;
     if (!std::isfinite(value)) continue;
-    const double error = static_cast<double>(value) - static_cast<double>(scale) * static_cast<double>(decode(code, kind.to));
+    const double error =
+        static_cast<double>(value) - static_cast<double>(scale) * static_cast<double>(decode(code, kind.to));
     expected.signal += static_cast<double>(value) * static_cast<double>(value);
     expected.noise += error * error;
   }
@@ -103,14 +113,18 @@ void expect_exact_codes_of_every_bfloat16(const QuantizeKernels& kernels) {
     const bool signalling = (bits & 0x7fffU) > 0x7f80U && (bits & 0x40U) == 0;
     all.push_back({static_cast<uint16_t>(signalling ? bits | 0x40U : bits)});
   }
-  // An ordinary one, two on the edges of a binade, the two ends of the table's range, and those for which it cannot serve.
-  const std::array scales = {0.0123F, 1.0F, 0x1.fep-7F, 0x1p-40F, 0x1p6F, 3e-39F, 1e30F, 0.0F,
-                             std::numeric_limits<float>::infinity()};
+  // An ordinary one, two on the edges of a binade, the two ends of the table's range, and those for which it
+  // cannot serve.
+  const std::array scales = {0.0123F,  1.0F,   0x1.fep-7F,
+                             0x1p-40F, 0x1p6F, 3e-39F,
+                             1e30F,    0.0F,   std::numeric_limits<float>::infinity()};
   for (const float scale : scales) {
     for (const DType to : kFormats) {
       for (const QuotientKind quotient : kQuotients) {
-        SCOPED_TRACE("scale " + std::to_string(scale) + ", quotient " + std::to_string(static_cast<int>(quotient)));
-        expect_run<bfloat16>(kernels, {DType::kBF16, to, quotient, scale < 1.0F}, all, quotient == QuotientKind::kRaw ? 1.0F : scale);
+        SCOPED_TRACE("scale " + std::to_string(scale) + ", quotient " +
+                     std::to_string(static_cast<int>(quotient)));
+        expect_run<bfloat16>(kernels, {DType::kBF16, to, quotient, scale < 1.0F}, all,
+                             quotient == QuotientKind::kRaw ? 1.0F : scale);
       }
     }
   }
@@ -158,17 +172,24 @@ void expect_lanes_as_declared(const QuantizeKernels& kernels) {
   for (std::byte& byte : rows) byte = static_cast<std::byte>(random());
   for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 64}, {5, 1}, {3, 6}, {60, 4}, {17, 31}}) {
     std::vector<std::byte> panel(256 * kWords);
-    const LaneBlock block = {.rows = rows.data(), .row_stride = kStride, .row_count = count, .words = kWords,
+    const LaneBlock block = {.rows = rows.data(),
+                             .row_stride = kStride,
+                             .row_count = count,
+                             .words = kWords,
                              .lanes = panel.data() + 4 * first};
     kernels.to_lanes(block);
     for (int64_t r = 0; r < count; ++r) {
       for (int64_t c = 0; c < 4 * kWords; ++c) {
         const int64_t at = element_offset(MatrixLayout::kLanes64, DType::kF8E4M3, 4 * kWords, first + r, c);
-        ASSERT_EQ(panel[static_cast<size_t>(at)], rows[static_cast<size_t>(r * kStride + c)]) << first + r << ", " << c;
+        ASSERT_EQ(panel[static_cast<size_t>(at)], rows[static_cast<size_t>(r * kStride + c)])
+            << first + r << ", " << c;
       }
     }
     std::vector<std::byte> back(rows.size());
-    kernels.from_lanes({.rows = back.data(), .row_stride = kStride, .row_count = count, .words = kWords,
+    kernels.from_lanes({.rows = back.data(),
+                        .row_stride = kStride,
+                        .row_count = count,
+                        .words = kWords,
                         .lanes = panel.data() + 4 * first});
     for (int64_t r = 0; r < count; ++r) {
       EXPECT_EQ(std::memcmp(back.data() + r * kStride, rows.data() + r * kStride, 4 * kWords), 0) << r;

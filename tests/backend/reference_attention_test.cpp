@@ -21,8 +21,12 @@ using testing::ThrowsMessage;
 class ReferenceAttention : public testing::Test {
  protected:
   KvView cache() {
-    return {.keys = reinterpret_cast<std::byte*>(keys_.data()), .values = reinterpret_cast<std::byte*>(values_.data()),
-            .dtype = DType::kF32, .block_size = 2, .heads = 1, .head_dim = 1};
+    return {.keys = reinterpret_cast<std::byte*>(keys_.data()),
+            .values = reinterpret_cast<std::byte*>(values_.data()),
+            .dtype = DType::kF32,
+            .block_size = 2,
+            .heads = 1,
+            .head_dim = 1};
   }
 
   /// Rows of queries at the end of one sequence whose blocks are 2, 0, 1.
@@ -32,10 +36,10 @@ class ReferenceAttention : public testing::Test {
     const std::array<int32_t, 1> contexts = {context};
     std::vector<float> y(q.size());
     const Shape shape{rows, spec.query_heads};
-    backend_.attention(view_of(q.data(), shape), cache(),
-                       {.sequence_starts = starts, .context_lengths = contexts, .block_tables = tables_,
-                           .max_blocks = 3},
-                       spec, view_of(y.data(), shape));
+    backend_.attention(
+        view_of(q.data(), shape), cache(),
+        {.sequence_starts = starts, .context_lengths = contexts, .block_tables = tables_, .max_blocks = 3},
+        spec, view_of(y.data(), shape));
     return y;
   }
 
@@ -49,8 +53,8 @@ class ReferenceAttention : public testing::Test {
 
 TEST_F(ReferenceAttention, WeighsTheKeysUpToTheQuerysOwn) {
   // Position 1 has twice the weight of the others.
-  EXPECT_THAT(attend({1, 1}, 3, {.query_heads = 1}), ElementsAre(FloatEq((10 + 2 * 20) / 3.0F),
-      FloatEq((10 + 2 * 20 + 30) / 4.0F)));
+  EXPECT_THAT(attend({1, 1}, 3, {.query_heads = 1}),
+              ElementsAre(FloatEq((10 + 2 * 20) / 3.0F), FloatEq((10 + 2 * 20 + 30) / 4.0F)));
 }
 
 TEST_F(ReferenceAttention, ScalesTheScores) {
@@ -58,7 +62,8 @@ TEST_F(ReferenceAttention, ScalesTheScores) {
 }
 
 TEST_F(ReferenceAttention, SeesOnlyTheWindow) {
-  EXPECT_THAT(attend({1, 1}, 6, {.query_heads = 1, .sliding_window = 2}), ElementsAre(FloatEq(45), FloatEq(55)));
+  EXPECT_THAT(attend({1, 1}, 6, {.query_heads = 1, .sliding_window = 2}),
+              ElementsAre(FloatEq(45), FloatEq(55)));
   EXPECT_THAT(attend({1}, 3, {.query_heads = 1, .sliding_window = 1}), ElementsAre(30.0F));
 }
 
@@ -71,13 +76,19 @@ TEST_F(ReferenceAttention, StoresKeysWithAScaleForEachTokenAndHead) {
   std::array<std::byte, 8> values{};
   std::array<float, 4> key_scales{};
   std::array<float, 4> value_scales{};
-  const KvView view{.keys = keys.data(), .values = values.data(), .key_scales = key_scales.data(),
-                    .value_scales = value_scales.data(), .dtype = DType::kF8E4M3, .block_size = 2, .heads = 2,
-                        .head_dim = 2};
+  const KvView view{.keys = keys.data(),
+                    .values = values.data(),
+                    .key_scales = key_scales.data(),
+                    .value_scales = value_scales.data(),
+                    .dtype = DType::kF8E4M3,
+                    .block_size = 2,
+                    .heads = 2,
+                    .head_dim = 2};
   const std::array<float, 4> k = {448, 224, 0, 0};
   const std::array<float, 4> v = {-896, 1, 1, 1};
   const int32_t slot = 1;
-  backend_.kv_store(view_of(k.data(), Shape{1, 4}), view_of(v.data(), Shape{1, 4}), std::span(&slot, 1), view);
+  backend_.kv_store(view_of(k.data(), Shape{1, 4}), view_of(v.data(), Shape{1, 4}), std::span(&slot, 1),
+                    view);
   EXPECT_THAT(key_scales, ElementsAre(0, 1.0F, 0, 1.0F / (448.0F * 512.0F)));
   EXPECT_EQ(value_scales[1], 2.0F);
   EXPECT_EQ(keys[2], std::byte{0x7e});
@@ -87,9 +98,9 @@ TEST_F(ReferenceAttention, StoresKeysWithAScaleForEachTokenAndHead) {
 
 TEST_F(ReferenceAttention, RefusesASequenceWithFewerKeysThanRows) {
   EXPECT_THAT([&] { attend({1, 1}, 1, {.query_heads = 1}); },
-      ThrowsMessage<ArgumentError>(HasSubstr("fewer keys than rows")));
+              ThrowsMessage<ArgumentError>(HasSubstr("fewer keys than rows")));
   EXPECT_THAT([&] { attend({1}, 7, {.query_heads = 1}); },
-      ThrowsMessage<ArgumentError>(HasSubstr("than its blocks hold")));
+              ThrowsMessage<ArgumentError>(HasSubstr("than its blocks hold")));
 }
 
 TEST_F(ReferenceAttention, RefusesANegativeSlot) {

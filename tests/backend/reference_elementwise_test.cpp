@@ -27,10 +27,10 @@ TEST_F(ReferenceElementwise, NormalizesEachHeadByItsOwnRootMeanSquare) {
   const std::array<float, 2> weight = {1, 2};
   std::array<float, 4> y{};
   backend_.rms_norm(view_of(x.data(), Shape{1, 4}), view_of(weight.data(), Shape{2}), 0.0F,
-      view_of(y.data(), Shape{1, 4}));
+                    view_of(y.data(), Shape{1, 4}));
   EXPECT_THAT(y, ElementsAre(1.0F, 2.0F, 0.0F, FloatEq(2 * std::sqrt(2.0F))));
   backend_.rms_norm(view_of(x.data(), Shape{1, 4}), view_of(weight.data(), Shape{2}), 7.0F,
-      view_of(y.data(), Shape{1, 4}));
+                    view_of(y.data(), Shape{1, 4}));
   EXPECT_EQ(y[0], 0.75F);  // 3 / sqrt(9 + 7)
 }
 

@@ -23,12 +23,15 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 class ReferenceLoading : public testing::Test {
  protected:
   /// The codes of one row of values under one scale (none: a raw cast).
-  std::vector<int> codes_of(const std::vector<float>& values, std::optional<float> scale, QuantizeRule rule = {},
-                            DType format = DType::kF8E4M3) {
+  std::vector<int> codes_of(const std::vector<float>& values, std::optional<float> scale,
+                            QuantizeRule rule = {}, DType format = DType::kF8E4M3) {
     const auto cols = static_cast<int64_t>(values.size());
     const QuantMatrix w(backend_.allocator(), ledger_, "test",
-                        {.dtype = format, .rows = 1, .cols = cols,
-                            .scale_kind = scale ? ScaleKind::kRow : ScaleKind::kNone, .parts = {}});
+                        {.dtype = format,
+                         .rows = 1,
+                         .cols = cols,
+                         .scale_kind = scale ? ScaleKind::kRow : ScaleKind::kNone,
+                         .parts = {}});
     if (scale) *w.view().scales = *scale;
     backend_.quantize(view_of(values.data(), Shape{1, cols}), w.view(), {}, rule, stats_);
     std::vector<int> codes;
@@ -42,8 +45,9 @@ class ReferenceLoading : public testing::Test {
 };
 
 TEST_F(ReferenceLoading, CastsRawValuesToTheNearestCodeTiesToEven) {
-  EXPECT_THAT(codes_of({0x1p-10F, 0x1.001p-10F, 0x1.8p-9F, 0x1.4p-8F, 0x1p-6F, 1.0F, 1.0625F, 1.1875F, 17.0F, 19.0F,
-      -0.0F}, {}),
+  EXPECT_THAT(codes_of({0x1p-10F, 0x1.001p-10F, 0x1.8p-9F, 0x1.4p-8F, 0x1p-6F, 1.0F, 1.0625F, 1.1875F, 17.0F,
+                        19.0F, -0.0F},
+                       {}),
               ElementsAre(0x00, 0x01, 0x02, 0x02, 0x08, 0x38, 0x38, 0x3a, 0x58, 0x5a, 0x80));
 }
 
@@ -74,8 +78,9 @@ TEST_F(ReferenceLoading, TellsTheReciprocalFromTheDivision) {
 
 TEST_F(ReferenceLoading, RoundsTheQuotientToTheDtypeOfTheValue) {
   const bfloat16 x = to_bfloat16(1.0703125F);
-  const QuantMatrix w(backend_.allocator(), ledger_, "test",
-                      {.dtype = DType::kF8E4M3, .rows = 1, .cols = 1, .scale_kind = ScaleKind::kRow, .parts = {}});
+  const QuantMatrix w(
+      backend_.allocator(), ledger_, "test",
+      {.dtype = DType::kF8E4M3, .rows = 1, .cols = 1, .scale_kind = ScaleKind::kRow, .parts = {}});
   // 1.0703125 / 1.005 = 1.06499, above the midpoint of two codes; in bfloat16 it is the midpoint
   *w.view().scales = 1.005F;
   const ConstTensorView view(reinterpret_cast<const std::byte*>(&x), DType::kBF16, Shape{1, 1});
@@ -96,7 +101,7 @@ TEST_F(ReferenceLoading, CountsWhatQuantizingDid) {
 
 TEST_F(ReferenceLoading, RefusesATileOutsideOfTheMatrix) {
   const QuantMatrix w(backend_.allocator(), ledger_, "test",
-      {.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .parts = {}});
+                      {.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .parts = {}});
   const std::array<float, 4> x = {1, 2, 3, 4};
   const auto at = [&](MatrixPlace place) {
     return [&, place] { backend_.quantize(view_of(x.data(), Shape{2, 2}), w.view(), place, {}, stats_); };
@@ -114,8 +119,9 @@ TEST_F(ReferenceLoading, FindsMaximaOfRunsWithAPhase) {
 }
 
 TEST_F(ReferenceLoading, StoresFp8CodesAsTheyAreAndRefusesToConvertThem) {
-  const QuantMatrix w(backend_.allocator(), ledger_, "test",
-                      {.dtype = DType::kF8E4M3, .rows = 1, .cols = 2, .scale_kind = ScaleKind::kRow, .parts = {}});
+  const QuantMatrix w(
+      backend_.allocator(), ledger_, "test",
+      {.dtype = DType::kF8E4M3, .rows = 1, .cols = 2, .scale_kind = ScaleKind::kRow, .parts = {}});
   *w.view().scales = 0.5F;
   const std::array<std::byte, 2> codes = {std::byte{0x40}, std::byte{0xff}};
   backend_.store(ConstTensorView(codes.data(), DType::kF8E4M3, Shape{1, 2}), w.view(), {});
@@ -123,8 +129,9 @@ TEST_F(ReferenceLoading, StoresFp8CodesAsTheyAreAndRefusesToConvertThem) {
   backend_.read_rows(w.view(), 0, view_of(y.data(), Shape{1, 2}));
   EXPECT_EQ(y[0], 1.0F);
   EXPECT_TRUE(std::isnan(y[1]));
-  EXPECT_THAT([&] { backend_.store(ConstTensorView(codes.data(), DType::kF8E5M2, Shape{1, 2}), w.view(), {}); },
-              ThrowsMessage<ArgumentError>(HasSubstr("no dtype to or from FP8")));
+  EXPECT_THAT(
+      [&] { backend_.store(ConstTensorView(codes.data(), DType::kF8E5M2, Shape{1, 2}), w.view(), {}); },
+      ThrowsMessage<ArgumentError>(HasSubstr("no dtype to or from FP8")));
 }
 
 }  // namespace

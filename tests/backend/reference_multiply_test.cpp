@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The reference's own meaning of multiplying and of quantized activations, against numbers worked out by hand.
+/// The reference's own meaning of multiplying and of quantized activations, against numbers worked out by
+/// hand.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,21 +31,22 @@ TEST_F(ReferenceMultiply, MultipliesWithTheScaleOfEachBlockAndAddsTheBias) {
   const QuantMatrix w = matrix(spec);
   for (int64_t r = 0; r < 2; ++r) {
     for (int64_t c = 0; c < 3; ++c) {
-      *w.view().element(r, c) = static_cast<std::byte>(to_float8_e4m3(static_cast<float>(r * 3 + c + 1)).bits);
+      *w.view().element(r, c) =
+          static_cast<std::byte>(to_float8_e4m3(static_cast<float>(r * 3 + c + 1)).bits);
     }
   }
   std::copy_n(std::array{1.0F, 10.0F, 100.0F, 0.5F}.data(), 4, w.view().scales);
   const std::array<float, 3> x = {1, 2, 3};
   const std::array<float, 2> bias = {0.25F, -1.0F};
   std::array<float, 2> y{};
-  backend_.gemm({.dense = view_of(x.data(), Shape{1, 3}), .quantized = {}}, w.view(), view_of(bias.data(), Shape{2}),
-                view_of(y.data(), Shape{1, 2}));
+  backend_.gemm({.dense = view_of(x.data(), Shape{1, 3}), .quantized = {}}, w.view(),
+                view_of(bias.data(), Shape{2}), view_of(y.data(), Shape{1, 2}));
   EXPECT_THAT(y, ElementsAre(1 * 1 + 2 * 2 + 3 * 3 * 10 + 0.25F, (4 * 1 + 5 * 2) * 100 + 6 * 3 * 0.5F - 1));
 }
 
 TEST_F(ReferenceMultiply, QuantizesActivationsPerTokenAndMultipliesThem) {
-  const QuantMatrix q = matrix({.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .scale_kind = ScaleKind::kRow,
-      .parts = {}});
+  const QuantMatrix q =
+      matrix({.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .scale_kind = ScaleKind::kRow, .parts = {}});
   const std::array<float, 4> x = {896, -448, 0, 0};
   backend_.quantize_activations(view_of(x.data(), Shape{2, 2}), Precision::kFloat32, std::nullopt, q.view());
   EXPECT_EQ(q.view().scales[0], 2.0F);
@@ -78,10 +80,10 @@ TEST_F(ReferenceMultiply, RoundsTheDenseOperandOnceWhenAsked) {
   float y = 0;
   const ConstTensorView view = view_of(&x, Shape{1, 1});
   backend_.gemm({.dense = view, .precision = Precision::kBFloat16, .quantized = {}}, w.view(), {},
-      view_of(&y, Shape{1, 1}));
+                view_of(&y, Shape{1, 1}));
   EXPECT_EQ(y, 1.0F + 0x1p-20F);
   backend_.gemm({.dense = view, .precision = Precision::kFloat32, .quantized = {}}, w.view(), {},
-      view_of(&y, Shape{1, 1}));
+                view_of(&y, Shape{1, 1}));
   EXPECT_GT(y, 1.003F);
 }
 

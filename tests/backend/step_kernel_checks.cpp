@@ -23,7 +23,7 @@ std::vector<float> random_floats(std::mt19937& random, int64_t count, float devi
 constexpr int64_t kHeads = 2;
 constexpr int64_t kBlockSize = 24;  // divides neither a chunk nor a partition
 constexpr int64_t kBlocks = 30;
-constexpr int64_t kKeys = 600;      // reaches into a second partition
+constexpr int64_t kKeys = 600;  // reaches into a second partition
 
 /// A cache of one dtype, blocks in a mixed order, with the same values as float32 by position.
 struct Cache {
@@ -49,13 +49,16 @@ struct Cache {
     const int64_t vector = (block * kHeads + 1) * kBlockSize + position % kBlockSize;
     const std::vector<float> x = random_floats(random, head_dim);
     float scale = 1.0F;
-    if (is_fp8(dtype)) scale = scales[side][static_cast<size_t>(vector)] = 0.25F + 0.001F * static_cast<float>(position);
+    if (is_fp8(dtype))
+      scale = scales[side][static_cast<size_t>(vector)] = 0.25F + 0.001F * static_cast<float>(position);
     // One scale beyond what the quick way of widening a code can take.
-    if (is_fp8(dtype) && side == 1 && position == 7) scale = scales[side][static_cast<size_t>(vector)] = 130.0F;
+    if (is_fp8(dtype) && side == 1 && position == 7)
+      scale = scales[side][static_cast<size_t>(vector)] = 130.0F;
     visit_float(dtype, [&]<class T>() {
       for (int64_t d = 0; d < head_dim; ++d) {
         const T stored = from_float<T>(x[static_cast<size_t>(d)]);
-        std::memcpy(data[side].data() + (vector * head_dim + d) * static_cast<int64_t>(sizeof(T)), &stored, sizeof(T));
+        std::memcpy(data[side].data() + (vector * head_dim + d) * static_cast<int64_t>(sizeof(T)), &stored,
+                    sizeof(T));
         wide[side][static_cast<size_t>(position * head_dim + d)] = scale * to_float(stored);
       }
     });
@@ -76,11 +79,14 @@ struct Memory {
     std::fill_n(total.begin(), kTileQueries, -std::numeric_limits<float>::infinity());
   }
   static AttentionState state(std::vector<float>& memory) {
-    return {.largest = memory.data(), .sum = memory.data() + kTileQueries, .out = memory.data() + 2 * kTileQueries};
+    return {.largest = memory.data(),
+            .sum = memory.data() + kTileQueries,
+            .out = memory.data() + 2 * kTileQueries};
   }
   void attend(const AttentionKernels& kernels, const AttentionTile& tile) {
     float* at = scratch.data();
-    const AttentionScratch working = {.q = at, .keys = at + kTileQueries * stride,
+    const AttentionScratch working = {.q = at,
+                                      .keys = at + kTileQueries * stride,
                                       .values = at + (kTileQueries + kChunkKeys) * stride,
                                       .scores = at + (kTileQueries + 2 * kChunkKeys) * stride};
     for (int64_t p = 0; p * kPartitionKeys < kKeys; ++p) {
@@ -115,18 +121,21 @@ void add_query(AttentionTile& tile, const float* q, float* y, int64_t begin, int
   ++tile.count;
 }
 
-std::vector<double> exact_attention(const Cache& cache, const float* q, double scale, int64_t begin, int64_t end) {
+std::vector<double> exact_attention(const Cache& cache, const float* q, double scale, int64_t begin,
+                                    int64_t end) {
   std::vector<double> out(static_cast<size_t>(cache.head_dim));
   double sum = 0;
   for (int64_t j = begin; j < end; ++j) {
     double dot = 0;
     for (int64_t d = 0; d < cache.head_dim; ++d) {
-      dot += static_cast<double>(q[d]) * static_cast<double>(cache.wide[0][static_cast<size_t>(j * cache.head_dim + d)]);
+      dot += static_cast<double>(q[d]) *
+             static_cast<double>(cache.wide[0][static_cast<size_t>(j * cache.head_dim + d)]);
     }
     const double weight = std::exp(scale * dot);
     sum += weight;
     for (int64_t d = 0; d < cache.head_dim; ++d) {
-      out[static_cast<size_t>(d)] += weight * static_cast<double>(cache.wide[1][static_cast<size_t>(j * cache.head_dim + d)]);
+      out[static_cast<size_t>(d)] +=
+          weight * static_cast<double>(cache.wide[1][static_cast<size_t>(j * cache.head_dim + d)]);
     }
   }
   for (double& value : out) value /= sum;
@@ -169,11 +178,14 @@ void expect_accurate_attention(const AttentionKernels& kernels) {
       const std::vector<float> q = random_floats(random, 7 * head_dim);
       std::vector<float> y(q.size());
       AttentionTile tile = tile_over(cache);
-      const std::pair<int64_t, int64_t> seen[] = {{0, 1}, {0, 31}, {0, 512}, {0, 599}, {0, 600}, {490, 530}, {520, 600}};
-      for (int64_t m = 0; m < 7; ++m) add_query(tile, q.data() + m * head_dim, y.data() + m * head_dim, seen[m].first, seen[m].second);
+      const std::pair<int64_t, int64_t> seen[] = {{0, 1},   {0, 31},    {0, 512},  {0, 599},
+                                                  {0, 600}, {490, 530}, {520, 600}};
+      for (int64_t m = 0; m < 7; ++m)
+        add_query(tile, q.data() + m * head_dim, y.data() + m * head_dim, seen[m].first, seen[m].second);
       Memory(head_dim).attend(kernels, tile);
       for (int64_t m = 0; m < 7; ++m) {
-        const auto expected = exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), seen[m].first, seen[m].second);
+        const auto expected =
+            exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), seen[m].first, seen[m].second);
         for (int64_t d = 0; d < head_dim; ++d) {
           const double exact = expected[static_cast<size_t>(d)];
           EXPECT_NEAR(static_cast<double>(tile.y[m][d]), exact, 2e-5 * (1.0 + std::fabs(exact)))
@@ -191,7 +203,9 @@ void expect_attention_independent_of_tile(const AttentionKernels& kernels) {
   const std::vector<float> q = random_floats(random, kTileQueries * kDim);
   std::vector<float> together(q.size());
   AttentionTile tile = tile_over(cache);
-  const auto end_of = [](int64_t m) { return m < 8 ? int64_t{600} : 569 + m; };  // groups of four and single ones
+  const auto end_of = [](int64_t m) {
+    return m < 8 ? int64_t{600} : 569 + m;
+  };  // groups of four and single ones
   for (int64_t m = 0; m < kTileQueries; ++m) {
     add_query(tile, q.data() + m * kDim, together.data() + m * kDim, m % 5 == 4 ? 100 : 0, end_of(m));
   }

@@ -20,7 +20,8 @@ class ActivationsConformance : public Conformance {
           SCOPED_TRACE(std::string(to_string(format)) + ", groups of " + std::to_string(group) + ", [" +
                        std::to_string(x.rows()) + ", " + std::to_string(x.cols()) + "]" +
                        (precision == Precision::kBFloat16 ? ", bfloat16" : ", float32"));
-          const QuantMatrix expected = make_matrix(memory(), activation_spec(format, x.rows(), x.cols(), group));
+          const QuantMatrix expected =
+              make_matrix(memory(), activation_spec(format, x.rows(), x.cols(), group));
           const QuantMatrix actual = copy_matrix(memory(), expected);
           reference().quantize_activations(x.view(), precision, static_scale, expected.view());
           candidate().quantize_activations(x.view(), precision, static_scale, actual.view());

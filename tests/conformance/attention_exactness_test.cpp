@@ -15,9 +15,14 @@ class AttentionExactness : public Conformance {
     for (const DType dtype : kCacheTypes) {
       for (const int64_t window : {0, 45}) {
         for (const int64_t head_dim : {64, 40}) {
-          const AttentionCase what{.cache_dtype = dtype, .key_heads = 2, .group = 3, .head_dim = head_dim,
-              .block_size = 16,
-                                   .window = window, .sequences = {{60, 60}, {1, 150}, {33, 97}, {1, 5}}, .gap = 0};
+          const AttentionCase what{.cache_dtype = dtype,
+                                   .key_heads = 2,
+                                   .group = 3,
+                                   .head_dim = head_dim,
+                                   .block_size = 16,
+                                   .window = window,
+                                   .sequences = {{60, 60}, {1, 150}, {33, 97}, {1, 5}},
+                                   .gap = 0};
           SCOPED_TRACE(what.to_string());
           body(what);
         }

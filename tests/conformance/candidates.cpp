@@ -9,9 +9,10 @@ std::vector<Candidate> cpu_candidates() {
   std::vector<Candidate> all;
   for (const CpuIsa isa : supported_isas()) {
     for (const int threads : {1, 2, 3}) {
-      all.push_back({.name = "cpu_" + std::string(to_string(isa)) + "_threads" + std::to_string(threads),
-                     .threads = threads,
-                     .make = [isa](int count, MemoryLedger& ledger) { return make_cpu_backend(count, isa, ledger); }});
+      all.push_back(
+          {.name = "cpu_" + std::string(to_string(isa)) + "_threads" + std::to_string(threads),
+           .threads = threads,
+           .make = [isa](int count, MemoryLedger& ledger) { return make_cpu_backend(count, isa, ledger); }});
     }
   }
   return all;
@@ -21,10 +22,10 @@ std::vector<Candidate> cpu_candidates() {
 
 std::vector<Candidate> candidates() {
   // The reference in the layout that it does not ask for by itself: the layout may change no result.
-  std::vector<Candidate> all = {{.name = "reference_lanes64", .threads = 1,
-      .make = [](int threads, MemoryLedger& ledger) {
-                                   return std::make_unique<ReferenceBackend>(ledger, MatrixLayout::kLanes64, threads);
-                                 }}};
+  std::vector<Candidate> all = {
+      {.name = "reference_lanes64", .threads = 1, .make = [](int threads, MemoryLedger& ledger) {
+         return std::make_unique<ReferenceBackend>(ledger, MatrixLayout::kLanes64, threads);
+       }}};
   for (Candidate& candidate : cpu_candidates()) all.push_back(std::move(candidate));
   return all;
 }

@@ -22,8 +22,8 @@ class Differences {
   void add(int64_t row, int64_t col, float expected, float actual, double bound = 0) {
     constexpr int64_t kShown = 3;
     if (++count_ > kShown) return;
-    text_ << "\n  (" << row << ", " << col << "): expected " << std::hexfloat << expected << ", found " << actual
-          << std::defaultfloat << " (" << expected << ", " << actual << ")";
+    text_ << "\n  (" << row << ", " << col << "): expected " << std::hexfloat << expected << ", found "
+          << actual << std::defaultfloat << " (" << expected << ", " << actual << ")";
     if (bound > 0) {
       const double error = std::fabs(static_cast<double>(expected) - static_cast<double>(actual));
       text_ << ", error " << error << ", bound " << bound;
@@ -116,7 +116,8 @@ void expect_within(const Strided& expected, const Strided& actual, const Strided
       const float y = actual.get(r, c);
       const double limit = static_cast<double>(bound.get(r, c));
       const bool near = std::fabs(static_cast<double>(x) - static_cast<double>(y)) <= limit;
-      if (!(std::isfinite(x) ? near : (x == y || (std::isnan(x) && std::isnan(y))))) differences.add(r, c, x, y, limit);
+      if (!(std::isfinite(x) ? near : (x == y || (std::isnan(x) && std::isnan(y)))))
+        differences.add(r, c, x, y, limit);
     }
   }
   differences.report();

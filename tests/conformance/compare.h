@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Three ways in which a result may have to agree with the reference: to the bit, to the bit but for the sign and
-/// payload of a NaN, and within a bound that is computed from the operation.
+/// Three ways in which a result may have to agree with the reference: to the bit, to the bit but for the sign
+/// and payload of a NaN, and within a bound that is computed from the operation.
 #pragma once
 
 #include "octet/core/quant_matrix.h"
@@ -22,7 +22,8 @@ void expect_equal(const Strided& expected, const Strided& actual);
 void expect_equal(const QuantMatrix& expected, const QuantMatrix& actual);
 /// Equal bits of every row of `actual` and the rows of `expected` from `first_row` on.
 void expect_same_bits(const Strided& expected, const Strided& actual, int64_t first_row = 0);
-/// |expected - actual| <= bound for each element, all of one shape; infinities and NaN must agree. Gaps untouched.
+/// |expected - actual| <= bound for each element, all of one shape; infinities and NaN must agree. Gaps
+/// untouched.
 void expect_within(const Strided& expected, const Strided& actual, const Strided& bound);
 
 }  // namespace octet::conformance

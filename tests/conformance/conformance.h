@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The suite that holds every backend to the reference: cases are written once, and each backend, instruction set and
-/// thread count is a candidate that they run against.
+/// The suite that holds every backend to the reference: cases are written once, and each backend, instruction
+/// set and thread count is a candidate that they run against.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,7 +26,9 @@ struct Candidate {
 [[nodiscard]] std::vector<Candidate> candidates();
 
 /// For GTest's messages.
-inline void PrintTo(const Candidate& candidate, std::ostream* out) { *out << candidate.name; }
+inline void PrintTo(const Candidate& candidate, std::ostream* out) {
+  *out << candidate.name;
+}
 
 [[nodiscard]] inline std::string candidate_name(const testing::TestParamInfo<Candidate>& info) {
   return info.param.name;
@@ -38,7 +40,9 @@ class Conformance : public testing::TestWithParam<Candidate> {
   [[nodiscard]] Backend& reference() { return reference_; }
   [[nodiscard]] Memory& memory() { return memory_; }
   /// The candidate with another number of threads.
-  [[nodiscard]] std::unique_ptr<Backend> with_threads(int threads) { return GetParam().make(threads, memory_.ledger); }
+  [[nodiscard]] std::unique_ptr<Backend> with_threads(int threads) {
+    return GetParam().make(threads, memory_.ledger);
+  }
 
  private:
   Memory memory_;

@@ -13,7 +13,8 @@ constexpr std::array<int64_t, 6> kWidths = {1, 15, 16, 64, 67, 1031};
 
 class ElementwiseConformance : public Conformance {};
 
-/// |y| times this many roundings: the bound of an operation without cancellation. `least` bounds what may underflow.
+/// |y| times this many roundings: the bound of an operation without cancellation. `least` bounds what may
+/// underflow.
 Strided relative_bound(Memory& memory, const Strided& y, double roundings, float least = 0.0F) {
   Strided bound = y.copy(memory);
   bound.transform([&](float v) {
@@ -27,10 +28,10 @@ TEST_P(ElementwiseConformance, NormalizesRowsAndHeads) {
   for (const int64_t tokens : kTokens) {
     for (const int64_t dim : kWidths) {
       for (const int64_t runs : {1, 3}) {
-        const DType dtype = std::array{DType::kF32, DType::kF16, DType::kBF16}[static_cast<size_t>(dim + runs) % 3];
-        SCOPED_TRACE("[" + std::to_string(tokens) + ", " + std::to_string(runs) + " * " + std::to_string(dim) +
-            "], weight " +
-                     std::string(to_string(dtype)));
+        const DType dtype =
+            std::array{DType::kF32, DType::kF16, DType::kBF16}[static_cast<size_t>(dim + runs) % 3];
+        SCOPED_TRACE("[" + std::to_string(tokens) + ", " + std::to_string(runs) + " * " +
+                     std::to_string(dim) + "], weight " + std::string(to_string(dtype)));
         Strided x(memory(), tokens, runs * dim, 5);
         x.randomize(random, 30.0F);
         Strided weight(memory(), dtype, 1, dim);
@@ -41,7 +42,8 @@ TEST_P(ElementwiseConformance, NormalizesRowsAndHeads) {
         reference().rms_norm(x.view(), w, 1e-5F, expected.view());
         candidate().rms_norm(x.view(), w, 1e-5F, actual.view());
         // The sum of squares counts half under the root; then a root, a division and two products.
-        expect_within(expected, actual, relative_bound(memory(), expected, static_cast<double>(dim + 2) / 2 + 8));
+        expect_within(expected, actual,
+                      relative_bound(memory(), expected, static_cast<double>(dim + 2) / 2 + 8));
         candidate().rms_norm(x.view(), w, 1e-5F, x.view());
         expect_same_bits(actual, x);
       }
@@ -110,9 +112,10 @@ TEST_P(ElementwiseConformance, GatesWithSilu) {
 }
 
 TEST_P(ElementwiseConformance, GatesLargeValuesOfBothSigns) {
-  // Beyond about 87 the exponential of float32 ends, so a gate below -87 may become zero: at most 2^-115 of `up`.
-  constexpr std::array<float, 14> kGates = {0.0F, -0.0F, 1e-30F, -1e-30F, 20.0F, -20.0F, 80.0F, -80.0F, 90.0F, -90.0F,
-                                            1000.0F, -1000.0F, 1e30F, -1e30F};
+  // Beyond about 87 the exponential of float32 ends, so a gate below -87 may become zero: at most 2^-115 of
+  // `up`.
+  constexpr std::array<float, 14> kGates = {0.0F,   -0.0F, 1e-30F, -1e-30F, 20.0F,    -20.0F, 80.0F,
+                                            -80.0F, 90.0F, -90.0F, 1000.0F, -1000.0F, 1e30F,  -1e30F};
   Strided gate_up(memory(), 1, 28);
   for (int64_t i = 0; i < 14; ++i) {
     gate_up.set(0, i, kGates[static_cast<size_t>(i)]);
@@ -151,12 +154,13 @@ struct RopeCase {
 
 TEST_P(ElementwiseConformance, RotatesTheFirstColumnsOfEveryHead) {
   Random random(55);
-  for (const RopeCase what : {RopeCase{1, 2, 2}, {3, 8, 8}, {2, 40, 40}, {5, 80, 32}, {4, 64, 64}, {1, 128, 64},
-      {2, 256, 256}}) {
+  for (const RopeCase what :
+       {RopeCase{1, 2, 2}, {3, 8, 8}, {2, 40, 40}, {5, 80, 32}, {4, 64, 64}, {1, 128, 64}, {2, 256, 256}}) {
     for (const RopeStyle style : {RopeStyle::kHalfSplit, RopeStyle::kInterleaved}) {
       for (const int64_t tokens : {0, 1, 9}) {
-        SCOPED_TRACE(std::to_string(what.heads) + " heads of " + std::to_string(what.head_dim) + ", rotated " +
-                     std::to_string(what.rotated) + (style == RopeStyle::kHalfSplit ? ", halves" : ", interleaved"));
+        SCOPED_TRACE(std::to_string(what.heads) + " heads of " + std::to_string(what.head_dim) +
+                     ", rotated " + std::to_string(what.rotated) +
+                     (style == RopeStyle::kHalfSplit ? ", halves" : ", interleaved"));
         Strided expected(memory(), tokens, what.heads * what.head_dim, 7);
         expected.randomize(random, 3.0F);
         Strided cos(memory(), tokens, what.rotated / 2);
@@ -175,7 +179,8 @@ TEST_P(ElementwiseConformance, RotatesTheFirstColumnsOfEveryHead) {
           for (int64_t c = 0; c < bound.cols(); ++c) {
             const int64_t i = c % what.head_dim;
             const int64_t half = what.rotated / 2;
-            const int64_t partner = style == RopeStyle::kInterleaved ? (i ^ 1) : (i < half ? i + half : i - half);
+            const int64_t partner =
+                style == RopeStyle::kInterleaved ? (i ^ 1) : (i < half ? i + half : i - half);
             const double a = static_cast<double>(expected.get(t, c));
             const double b = i < what.rotated ? static_cast<double>(expected.get(t, c - i + partner)) : 0.0;
             bound.set(t, c, i < what.rotated ? static_cast<float>(gamma(4) * std::hypot(a, b)) : 0.0F);

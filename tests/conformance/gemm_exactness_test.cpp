@@ -16,9 +16,12 @@ class GemmExactness : public Conformance {
     for (const WeightKind& kind : kWeightKinds) {
       for (const Left left : lefts) {
         for (const MatrixLayout layout : {MatrixLayout::kRowMajor, MatrixLayout::kLanes64}) {
-          const MultiplyCase what{.shape = {.m = 64, .n = 79, .k = 261}, .weight = kind, .left = left,
-              .bias = DType::kBF16,
-                                  .layout = layout, .gap = 0};
+          const MultiplyCase what{.shape = {.m = 64, .n = 79, .k = 261},
+                                  .weight = kind,
+                                  .left = left,
+                                  .bias = DType::kBF16,
+                                  .layout = layout,
+                                  .gap = 0};
           SCOPED_TRACE(what.to_string());
           body(what);
         }
@@ -60,11 +63,12 @@ TEST_P(GemmExactness, GivesAQuantizedRowTheSameBitsAloneAndAmongOthers) {
 
 TEST_P(GemmExactness, GivesTheSameBitsWithAnyNumberOfThreads) {
   const std::unique_ptr<Backend> single = with_threads(1);
-  for_each_kind({Left::kFloat32, Left::kBFloat16, Left::kTokenE4M3, Left::kGroupE4M3}, [&](const MultiplyCase& what) {
-    const Multiplication multiplication(memory(), reference(), what, 13);
-    const Strided one = multiplication.run(*single);
-    expect_same_bits(one, multiplication.run(candidate()));
-  });
+  for_each_kind({Left::kFloat32, Left::kBFloat16, Left::kTokenE4M3, Left::kGroupE4M3},
+                [&](const MultiplyCase& what) {
+                  const Multiplication multiplication(memory(), reference(), what, 13);
+                  const Strided one = multiplication.run(*single);
+                  expect_same_bits(one, multiplication.run(candidate()));
+                });
 }
 
 TEST_P(GemmExactness, GivesARowTheSameBitsWhateverTheOtherRowsHold) {

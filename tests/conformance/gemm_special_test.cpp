@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Multiplies with every code of a format, with NaN and infinity, with zeros, and with values at the end of the range.
+/// Multiplies with every code of a format, with NaN and infinity, with zeros, and with values at the end of
+/// the range.
 #include <cmath>
 #include <limits>
 
@@ -22,8 +23,12 @@ class GemmSpecialConformance : public Conformance {
       for (const MatrixLayout layout : kLayouts) {
         for (const Left left : {Left::kFloat32, Left::kBFloat16, Left::kTokenE4M3}) {
           for (const Scales scales : {Scales::kNone, Scales::kRow, Scales::kGrid}) {
-            const MultiplyCase what{.shape = shape, .weight = {format, scales}, .left = left, .bias = DType::kF32,
-                                    .layout = layout, .gap = 1};
+            const MultiplyCase what{.shape = shape,
+                                    .weight = {format, scales},
+                                    .left = left,
+                                    .bias = DType::kF32,
+                                    .layout = layout,
+                                    .gap = 1};
             SCOPED_TRACE(what.to_string());
             body(what);
           }
@@ -33,7 +38,8 @@ class GemmSpecialConformance : public Conformance {
   }
 
   void expect_held(const Multiplication& multiplication) {
-    expect_within(multiplication.run(reference()), multiplication.run(candidate()), multiplication.bound(reference()));
+    expect_within(multiplication.run(reference()), multiplication.run(candidate()),
+                  multiplication.bound(reference()));
   }
 };
 
@@ -42,7 +48,8 @@ void set_code(const QuantMatrixView& w, int64_t row, int64_t col, uint8_t code) 
 }
 
 TEST_P(GemmSpecialConformance, WidensEveryCodeExactly) {
-  // One code in each row, at a place that moves through the columns: the output is the code's value times a power of 2.
+  // One code in each row, at a place that moves through the columns: the output is the code's value times a
+  // power of 2.
   for_each_kind({.m = 3, .n = 256, .k = 7}, [&](const MultiplyCase& what) {
     Multiplication multiplication(memory(), reference(), what, 3);
     multiplication.x().transform([](float) { return 2.0F; });
@@ -72,9 +79,12 @@ TEST_P(GemmSpecialConformance, KeepsTheNanAndInfinityOfATokenInItsOwnRow) {
   for (const MatrixLayout layout : kLayouts) {
     for (const Left left : {Left::kFloat32, Left::kBFloat16}) {
       for (const WeightKind& kind : kWeightKinds) {
-        const MultiplyCase what{.shape = {.m = 9, .n = 66, .k = 131}, .weight = kind, .left = left,
-            .bias = std::nullopt,
-                                .layout = layout, .gap = 2};
+        const MultiplyCase what{.shape = {.m = 9, .n = 66, .k = 131},
+                                .weight = kind,
+                                .left = left,
+                                .bias = std::nullopt,
+                                .layout = layout,
+                                .gap = 2};
         SCOPED_TRACE(what.to_string());
         Multiplication multiplication(memory(), reference(), what, 5);
         const Strided before = multiplication.run(candidate());
@@ -121,14 +131,19 @@ TEST_P(GemmSpecialConformance, AddsLargestCodesWithoutSaturating) {
 TEST_P(GemmSpecialConformance, WidensSubnormalHalvesExactly) {
   for (const DType dtype : {DType::kF16, DType::kBF16}) {
     for (const MatrixLayout layout : kLayouts) {
-      const MultiplyCase what{.shape = {.m = 3, .n = 130, .k = 5}, .weight = {dtype, Scales::kNone},
-          .left = Left::kFloat32,
-                              .bias = std::nullopt, .layout = layout, .gap = 0};
+      const MultiplyCase what{.shape = {.m = 3, .n = 130, .k = 5},
+                              .weight = {dtype, Scales::kNone},
+                              .left = Left::kFloat32,
+                              .bias = std::nullopt,
+                              .layout = layout,
+                              .gap = 0};
       SCOPED_TRACE(what.to_string());
       Multiplication multiplication(memory(), reference(), what, 8);
       const QuantMatrixView w = multiplication.w().view();
-      const float step = dtype == DType::kF16 ? 0x1p-24F : 0x1p-133F;  // below the smallest normal value of each
-      for (int64_t n = 0; n < w.rows; ++n) save_element(step * static_cast<float>(n + 1), w.element(n, 2), dtype);
+      const float step =
+          dtype == DType::kF16 ? 0x1p-24F : 0x1p-133F;  // below the smallest normal value of each
+      for (int64_t n = 0; n < w.rows; ++n)
+        save_element(step * static_cast<float>(n + 1), w.element(n, 2), dtype);
       for (int64_t n = 0; n < w.rows; ++n) {
         for (const int64_t k : {0, 1, 3, 4}) save_element(0.0F, w.element(n, k), dtype);
       }

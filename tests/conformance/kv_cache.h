@@ -55,11 +55,14 @@ struct AttentionCase {
   [[nodiscard]] int64_t query_cols() const { return key_heads * group * head_dim; }
 };
 
-/// The operands of one case: random queries, and a cache in which every sequence has its keys in scattered blocks.
+/// The operands of one case: random queries, and a cache in which every sequence has its keys in scattered
+/// blocks.
 class AttentionStep {
  public:
-  /// The contents depend on `seed` and the case's shape alone; `shuffle` decides only in which blocks they lie.
-  AttentionStep(Memory& memory, Backend& reference, const AttentionCase& what, uint64_t seed, uint64_t shuffle = 1);
+  /// The contents depend on `seed` and the case's shape alone; `shuffle` decides only in which blocks they
+  /// lie.
+  AttentionStep(Memory& memory, Backend& reference, const AttentionCase& what, uint64_t seed,
+                uint64_t shuffle = 1);
 
   /// y of all rows.
   [[nodiscard]] Strided run(Backend& backend);

@@ -12,7 +12,7 @@ constexpr std::array kCacheTypes = {DType::kF32, DType::kF16, DType::kBF16, DTyp
 class KvStoreConformance : public Conformance {
  protected:
   void expect_held(const Strided& keys, const Strided& values, const CacheShape& shape,
-      const std::vector<int32_t>& slots) {
+                   const std::vector<int32_t>& slots) {
     Cache expected(memory(), shape);
     Cache actual(memory(), shape);
     reference().kv_store(keys.view(), values.view(), slots, expected.view());
@@ -27,8 +27,9 @@ TEST_P(KvStoreConformance, WritesTheSlotsOfEveryTypeAndNothingElse) {
     for (const int64_t head_dim : {8, 40, 64, 80, 128, 250, 256}) {
       for (const int64_t block_size : {16, 5}) {
         SCOPED_TRACE(std::string(to_string(dtype)) + ", D " + std::to_string(head_dim) + ", block " +
-            std::to_string(block_size));
-        const CacheShape shape{.dtype = dtype, .blocks = 2, .heads = 2, .block_size = block_size, .head_dim = head_dim};
+                     std::to_string(block_size));
+        const CacheShape shape{
+            .dtype = dtype, .blocks = 2, .heads = 2, .block_size = block_size, .head_dim = head_dim};
         const std::vector<int32_t> slots = {0, static_cast<int32_t>(2 * block_size - 1), 3, 2,
                                             static_cast<int32_t>(block_size)};
         Strided keys(memory(), 5, 2 * head_dim, 6);
@@ -43,7 +44,8 @@ TEST_P(KvStoreConformance, WritesTheSlotsOfEveryTypeAndNothingElse) {
 
 TEST_P(KvStoreConformance, StoresNothingForNoTokens) {
   const Strided none(memory(), 0, 16);
-  expect_held(none, none, {.dtype = DType::kF8E4M3, .blocks = 1, .heads = 2, .block_size = 4, .head_dim = 8}, {});
+  expect_held(none, none, {.dtype = DType::kF8E4M3, .blocks = 1, .heads = 2, .block_size = 4, .head_dim = 8},
+              {});
 }
 
 TEST_P(KvStoreConformance, RoundsZerosSubnormalsOverflowAndNan) {

@@ -22,8 +22,15 @@ TEST_P(LoadingConformance, FindsTheLargestMagnitudeOfEachRun) {
   struct Runs {
     int64_t cols, first, segment;
   };
-  for (const Runs runs : {Runs{1, 1, 1}, {17, 128, 128}, {128, 128, 128}, {129, 128, 128}, {1000, 1000, 1000},
-                          {333, 5, 128}, {333, 128, 7}, {300, 1, 64}, {77, 3, 1}}) {
+  for (const Runs runs : {Runs{1, 1, 1},
+                          {17, 128, 128},
+                          {128, 128, 128},
+                          {129, 128, 128},
+                          {1000, 1000, 1000},
+                          {333, 5, 128},
+                          {333, 128, 7},
+                          {300, 1, 64},
+                          {77, 3, 1}}) {
     for (const DType dtype : kReals) {
       for (const int64_t gap : {0, 3}) {
         SCOPED_TRACE(std::string(to_string(dtype)) + ", " + std::to_string(runs.cols) + " columns, runs of " +
@@ -66,7 +73,8 @@ TEST_P(LoadingConformance, StoresRealsWithOneRounding) {
           Strided x(memory(), source, 67, 37, at.col % 3);
           x.randomize(random);
           sprinkle(x, 5);
-          const QuantMatrix expected = make_matrix(memory(), weight_spec({stored, Scales::kNone}, 133, 111, layout));
+          const QuantMatrix expected =
+              make_matrix(memory(), weight_spec({stored, Scales::kNone}, 133, 111, layout));
           randomize(expected, random);
           const QuantMatrix actual = copy_matrix(memory(), expected);
           reference().store(x.view(), expected.view(), at);
@@ -83,12 +91,13 @@ TEST_P(LoadingConformance, StoresAndReadsEqualTypesBitForBit) {
   for (const DType dtype : {DType::kF8E4M3, DType::kF8E5M2, DType::kF16, DType::kBF16}) {
     for (const MatrixLayout layout : kLayouts) {
       for (const MatrixPlace at : kPlaces) {
-        SCOPED_TRACE(std::string(to_string(dtype)) + " at (" + std::to_string(at.row) + ", " + std::to_string(at.col) +
-            ")");
+        SCOPED_TRACE(std::string(to_string(dtype)) + " at (" + std::to_string(at.row) + ", " +
+                     std::to_string(at.col) + ")");
         Strided x(memory(), dtype, 70, 111 - at.col, 2);
         for (int64_t r = 0; r < x.rows(); ++r) {  // any bits, NaN of every payload among them
           auto* bytes = x.view().row<std::byte>(r);
-          for (int64_t i = 0; i < x.cols() * dtype_size(dtype); ++i) bytes[i] = static_cast<std::byte>(random.next());
+          for (int64_t i = 0; i < x.cols() * dtype_size(dtype); ++i)
+            bytes[i] = static_cast<std::byte>(random.next());
         }
         const QuantMatrix w = make_matrix(memory(), weight_spec({dtype, Scales::kNone}, 140, 111, layout));
         candidate().store(x.view(), w.view(), at);
@@ -114,7 +123,8 @@ TEST_P(LoadingConformance, ReadsRowsBackAsScaledFloats) {
       if (is_fp8(kind.dtype)) {
         for (int64_t c = 0; c < 256; ++c) *w.view().element(70, c) = static_cast<std::byte>(c);
       }
-      for (const auto& [row, rows] : {std::pair<int64_t, int64_t>{0, 150}, {70, 1}, {63, 3}, {149, 1}, {150, 0}}) {
+      for (const auto& [row, rows] :
+           {std::pair<int64_t, int64_t>{0, 150}, {70, 1}, {63, 3}, {149, 1}, {150, 0}}) {
         Strided expected(memory(), rows, 301, 3);
         Strided actual(memory(), rows, 301, 3);
         reference().read_rows(w.view(), row, expected.view());

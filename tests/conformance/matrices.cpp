@@ -13,22 +13,37 @@ namespace {
 /// Two parts: the first begins 5 rows inside a block, the second 37 columns inside one, with smaller blocks.
 std::vector<ScalePart> merged_parts(int64_t rows, int64_t cols) {
   const int64_t split = rows == 1 ? 1 : rows / 3 + 1;
-  ScalePart first{.row_begin = 0, .row_end = split, .block_rows = 128, .block_cols = 128, .row_phase = 5,
-      .col_phase = 0,
-                  .grid_cols = ceil_div(cols, 128), .first_scale = 0};
+  ScalePart first{.row_begin = 0,
+                  .row_end = split,
+                  .block_rows = 128,
+                  .block_cols = 128,
+                  .row_phase = 5,
+                  .col_phase = 0,
+                  .grid_cols = ceil_div(cols, 128),
+                  .first_scale = 0};
   if (rows == 1) return {first};
   const int64_t used = ceil_div(split + first.row_phase, 128) * first.grid_cols;
-  const ScalePart second{.row_begin = split, .row_end = rows, .block_rows = 32, .block_cols = 64, .row_phase = 0,
-                         .col_phase = 37, .grid_cols = ceil_div(cols + 37, 64), .first_scale = used};
+  const ScalePart second{.row_begin = split,
+                         .row_end = rows,
+                         .block_rows = 32,
+                         .block_cols = 64,
+                         .row_phase = 0,
+                         .col_phase = 37,
+                         .grid_cols = ceil_div(cols + 37, 64),
+                         .first_scale = used};
   return {first, second};
 }
 
 std::string_view to_string(Scales scales) {
   switch (scales) {
-    case Scales::kNone: return "no scales";
-    case Scales::kRow: return "row scales";
-    case Scales::kGrid: return "a grid";
-    case Scales::kParts: return "grids of parts";
+    case Scales::kNone:
+      return "no scales";
+    case Scales::kRow:
+      return "row scales";
+    case Scales::kGrid:
+      return "a grid";
+    case Scales::kParts:
+      return "grids of parts";
   }
   return "";
 }
@@ -49,7 +64,11 @@ std::string to_string(const WeightKind& kind) {
 }
 
 MatrixSpec weight_spec(const WeightKind& kind, int64_t rows, int64_t cols, MatrixLayout layout) {
-  MatrixSpec spec{.dtype = kind.dtype, .rows = rows, .cols = cols, .layout = layout, .scale_kind = ScaleKind::kNone,
+  MatrixSpec spec{.dtype = kind.dtype,
+                  .rows = rows,
+                  .cols = cols,
+                  .layout = layout,
+                  .scale_kind = ScaleKind::kNone,
                   .parts = {}};
   if (kind.scales == Scales::kRow) spec.scale_kind = ScaleKind::kRow;
   if (kind.scales == Scales::kGrid || kind.scales == Scales::kParts) spec.scale_kind = ScaleKind::kGrid;
@@ -59,8 +78,12 @@ MatrixSpec weight_spec(const WeightKind& kind, int64_t rows, int64_t cols, Matri
 }
 
 MatrixSpec activation_spec(DType dtype, int64_t rows, int64_t cols, int64_t group) {
-  MatrixSpec spec{.dtype = dtype, .rows = rows, .cols = cols, .layout = MatrixLayout::kRowMajor,
-                  .scale_kind = group == 0 ? ScaleKind::kRow : ScaleKind::kGrid, .parts = {}};
+  MatrixSpec spec{.dtype = dtype,
+                  .rows = rows,
+                  .cols = cols,
+                  .layout = MatrixLayout::kRowMajor,
+                  .scale_kind = group == 0 ? ScaleKind::kRow : ScaleKind::kGrid,
+                  .parts = {}};
   if (group > 0) append_scale_part(spec.parts, rows, cols, 1, group);
   return spec;
 }

@@ -14,7 +14,8 @@ enum class Scales {
   kNone,
   kRow,
   kGrid,   ///< one grid of 128 x 128, ragged at the edges
-  kParts,  ///< merged parts of odd numbers of rows, one beginning inside a row block, one inside a column block
+  kParts,  ///< merged parts of odd numbers of rows, one beginning inside a row block, one inside a column
+           ///< block
 };
 
 struct WeightKind {
@@ -24,10 +25,17 @@ struct WeightKind {
 
 /// Every pair that a checkpoint can lead to: only FP8 has scales.
 inline constexpr std::array<WeightKind, 11> kWeightKinds = {{
-    {DType::kF8E4M3, Scales::kNone}, {DType::kF8E4M3, Scales::kRow}, {DType::kF8E4M3, Scales::kGrid},
-    {DType::kF8E4M3, Scales::kParts}, {DType::kF8E5M2, Scales::kNone}, {DType::kF8E5M2, Scales::kRow},
-    {DType::kF8E5M2, Scales::kGrid}, {DType::kF8E5M2, Scales::kParts}, {DType::kBF16, Scales::kNone},
-    {DType::kF16, Scales::kNone}, {DType::kF32, Scales::kNone},
+    {DType::kF8E4M3, Scales::kNone},
+    {DType::kF8E4M3, Scales::kRow},
+    {DType::kF8E4M3, Scales::kGrid},
+    {DType::kF8E4M3, Scales::kParts},
+    {DType::kF8E5M2, Scales::kNone},
+    {DType::kF8E5M2, Scales::kRow},
+    {DType::kF8E5M2, Scales::kGrid},
+    {DType::kF8E5M2, Scales::kParts},
+    {DType::kBF16, Scales::kNone},
+    {DType::kF16, Scales::kNone},
+    {DType::kF32, Scales::kNone},
 }};
 
 [[nodiscard]] std::string to_string(const WeightKind& kind);
@@ -43,9 +51,11 @@ inline constexpr std::array<WeightKind, 11> kWeightKinds = {{
 /// |elements| and |scales|: what an error bound is made of.
 [[nodiscard]] QuantMatrix absolute(Memory& memory, const QuantMatrix& from);
 
-/// Finite elements: for FP8 any code with equal chance, subnormals included; else bell-shaped. Scales in [1/64, 1/16).
+/// Finite elements: for FP8 any code with equal chance, subnormals included; else bell-shaped. Scales in
+/// [1/64, 1/16).
 void randomize(const QuantMatrix& matrix, Random& random);
-/// The elements of `from`, whatever its layout, into `into`, whose dtype and shape are the same; and the scales.
+/// The elements of `from`, whatever its layout, into `into`, whose dtype and shape are the same; and the
+/// scales.
 void copy_elements(const QuantMatrix& from, const QuantMatrix& into);
 
 }  // namespace octet::conformance

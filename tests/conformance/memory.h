@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Where the tensors of the conformance tests live: the heap, in pieces of exactly the size asked for, so that a
-/// sanitizer sees an access beyond their end.
+/// Where the tensors of the conformance tests live: the heap, in pieces of exactly the size asked for, so
+/// that a sanitizer sees an access beyond their end.
 #pragma once
 
 #include <cstring>

@@ -13,11 +13,11 @@ namespace octet::conformance {
 
 /// The left operand of a case.
 enum class Left {
-  kFloat32,       ///< dense, not rounded
-  kBFloat16,      ///< dense, rounded to bfloat16
-  kTokenE4M3,     ///< FP8, one scale per token
+  kFloat32,    ///< dense, not rounded
+  kBFloat16,   ///< dense, rounded to bfloat16
+  kTokenE4M3,  ///< FP8, one scale per token
   kTokenE5M2,
-  kGroupE4M3,     ///< FP8, one scale per token and 128 columns
+  kGroupE4M3,  ///< FP8, one scale per token and 128 columns
 };
 
 struct MultiplyShape {
@@ -66,10 +66,10 @@ class Multiplication {
 
   Memory& memory_;
   MultiplyCase what_;
-  Strided x_;         // [M, K]
-  QuantMatrix q_;     // [M, K], empty for dense activations
-  QuantMatrix w_;     // [N, K]
-  Strided bias_;      // [1, N]
+  Strided x_;      // [M, K]
+  QuantMatrix q_;  // [M, K], empty for dense activations
+  QuantMatrix w_;  // [N, K]
+  Strided bias_;   // [1, N]
 };
 
 }  // namespace octet::conformance

@@ -28,8 +28,14 @@ struct Tile {
 };
 
 constexpr std::array<Tile, 8> kTiles = {{
-    {{0, 0}, kRows, kCols}, {{0, 0}, 1, 1}, {{63, 1}, 3, 5}, {{1, 70}, 17, 129}, {{64, 64}, 64, 64}, {{5, 3}, 70, 190},
-    {{199, 202}, 1, 1}, {{128, 0}, 72, kCols},
+    {{0, 0}, kRows, kCols},
+    {{0, 0}, 1, 1},
+    {{63, 1}, 3, 5},
+    {{1, 70}, 17, 129},
+    {{64, 64}, 64, 64},
+    {{5, 3}, 70, 190},
+    {{199, 202}, 1, 1},
+    {{128, 0}, 72, kCols},
 }};
 
 struct QuantizeCase {
@@ -42,11 +48,12 @@ struct QuantizeCase {
   int64_t gap;
 
   [[nodiscard]] std::string to_string() const {
-    return std::string(octet::to_string(source)) + " to " + conformance::to_string({format, scales}) + ", quotient " +
-           std::to_string(static_cast<int>(rule.quotient)) + (rule.nan_saturates ? ", NaN saturates" : ", NaN stays") +
-           (layout == MatrixLayout::kLanes64 ? ", lanes" : ", row-major") + ", at (" + std::to_string(tile.at.row) +
-           ", " + std::to_string(tile.at.col) + ") " + std::to_string(tile.rows) + " x " + std::to_string(tile.cols) +
-           ", gap " + std::to_string(gap);
+    return std::string(octet::to_string(source)) + " to " + conformance::to_string({format, scales}) +
+           ", quotient " + std::to_string(static_cast<int>(rule.quotient)) +
+           (rule.nan_saturates ? ", NaN saturates" : ", NaN stays") +
+           (layout == MatrixLayout::kLanes64 ? ", lanes" : ", row-major") + ", at (" +
+           std::to_string(tile.at.row) + ", " + std::to_string(tile.at.col) + ") " +
+           std::to_string(tile.rows) + " x " + std::to_string(tile.cols) + ", gap " + std::to_string(gap);
   }
 };
 
@@ -54,9 +61,13 @@ std::vector<QuantizeCase> quantize_cases() {
   std::vector<QuantizeCase> cases;
   for (const auto& v : pairwise_cases({kSources.size(), kFormats.size(), kScales.size(), kQuotients.size(), 2,
                                        kLayouts.size(), kTiles.size(), 2})) {
-    cases.push_back({.source = kSources[v[0]], .format = kFormats[v[1]], .scales = kScales[v[2]],
-                     .rule = {.quotient = kQuotients[v[3]], .nan_saturates = v[4] == 0}, .layout = kLayouts[v[5]],
-                     .tile = kTiles[v[6]], .gap = v[7] == 0 ? 0 : 5});
+    cases.push_back({.source = kSources[v[0]],
+                     .format = kFormats[v[1]],
+                     .scales = kScales[v[2]],
+                     .rule = {.quotient = kQuotients[v[3]], .nan_saturates = v[4] == 0},
+                     .layout = kLayouts[v[5]],
+                     .tile = kTiles[v[6]],
+                     .gap = v[7] == 0 ? 0 : 5});
   }
   return cases;
 }
@@ -128,8 +139,12 @@ TEST_P(QuantizeConformance, AgreesOnScalesOfZeroInfinityAndNan) {
     x.randomize(random);
     sprinkle(x, 2);
     const QuantMatrix w = target(what);
-    constexpr std::array kOdd = {0.0F, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(),
-                                 1e-45F, 3e38F, 1.0F / (448.0F * 512.0F)};
+    constexpr std::array kOdd = {0.0F,
+                                 std::numeric_limits<float>::infinity(),
+                                 std::numeric_limits<float>::quiet_NaN(),
+                                 1e-45F,
+                                 3e38F,
+                                 1.0F / (448.0F * 512.0F)};
     for (int64_t r = 0; r < kRows; ++r) w.view().scales[r] = kOdd[static_cast<size_t>(r) % kOdd.size()];
     expect_held(what, x, w);
     if (HasFailure()) return;
@@ -152,8 +167,8 @@ TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
     }
     Strided x(memory(), 1, static_cast<int64_t>(values.size()));
     for (size_t i = 0; i < values.size(); ++i) x.set(0, static_cast<int64_t>(i), values[i]);
-    const QuantMatrix expected = make_matrix(memory(), weight_spec({format, Scales::kNone}, 1, x.cols(),
-        MatrixLayout::kRowMajor));
+    const QuantMatrix expected =
+        make_matrix(memory(), weight_spec({format, Scales::kNone}, 1, x.cols(), MatrixLayout::kRowMajor));
     const QuantMatrix actual = copy_matrix(memory(), expected);
     QuantizeStats stats;
     reference().quantize(x.view(), expected.view(), {}, {}, stats);
@@ -163,13 +178,13 @@ TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
 }
 
 TEST_P(QuantizeConformance, TellsTheReciprocalFromTheDivisionAtMidpoints) {
-  // Row s has the scale 2 s + 3 and holds that times every midpoint, all exact in float32: the quotient is the midpoint
-  // itself, the product with the rounded reciprocal is often just beside it.
+  // Row s has the scale 2 s + 3 and holds that times every midpoint, all exact in float32: the quotient is
+  // the midpoint itself, the product with the rounded reciprocal is often just beside it.
   for (const DType format : kFormats) {
     const int64_t midpoints = format == DType::kF8E4M3 ? 0x7e : 0x7b;
     Strided x(memory(), 48, midpoints);
-    const QuantMatrix w = make_matrix(memory(), weight_spec({format, Scales::kRow}, 48, midpoints,
-        MatrixLayout::kLanes64));
+    const QuantMatrix w =
+        make_matrix(memory(), weight_spec({format, Scales::kRow}, 48, midpoints, MatrixLayout::kLanes64));
     for (int64_t s = 0; s < x.rows(); ++s) {
       w.view().scales[s] = static_cast<float>(2 * s + 3);
       for (int64_t c = 0; c < midpoints; ++c) {
@@ -206,7 +221,8 @@ TEST_P(QuantizeConformance, LetsSeveralThreadsWriteTheRowsOfOnePanel) {
       workers.emplace_back([&, begin = kStarts[i], end = kStarts[i + 1]] {
         QuantizeStats own;
         const ConstTensorView rows = x.view().slice_rows(begin, end);
-        for (int round = 0; round < 10; ++round) candidate().quantize(rows, actual.view(), {begin, 0}, {}, own);
+        for (int round = 0; round < 10; ++round)
+          candidate().quantize(rows, actual.view(), {begin, 0}, {}, own);
       });
     }
     for (std::thread& worker : workers) worker.join();

@@ -18,7 +18,9 @@ class Random {
     return z ^ (z >> 31);
   }
   /// In [0, count).
-  [[nodiscard]] int64_t below(int64_t count) { return static_cast<int64_t>(next() % static_cast<uint64_t>(count)); }
+  [[nodiscard]] int64_t below(int64_t count) {
+    return static_cast<int64_t>(next() % static_cast<uint64_t>(count));
+  }
   /// In [low, high).
   [[nodiscard]] float uniform(float low, float high) {
     return low + (high - low) * static_cast<float>(next() >> 40) * 0x1p-24F;

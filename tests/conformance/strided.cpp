@@ -26,12 +26,17 @@ Strided::Strided(Memory& memory, DType dtype, int64_t rows, int64_t cols, int64_
   const int64_t elements = rows == 0 ? 0 : lead + rows * (cols + gap) - gap;
   buffer_ = memory.take(elements * dtype_size(dtype));
   if (elements > 0) std::memset(buffer_.data(), 0xff, static_cast<size_t>(buffer_.bytes()));
-  for (int64_t r = 0; r < rows; ++r) std::memset(element(r, 0), 0, static_cast<size_t>(cols * dtype_size(dtype)));
+  for (int64_t r = 0; r < rows; ++r)
+    std::memset(element(r, 0), 0, static_cast<size_t>(cols * dtype_size(dtype)));
 }
 
-float Strided::get(int64_t row, int64_t col) const { return load_element(element(row, col), dtype_); }
+float Strided::get(int64_t row, int64_t col) const {
+  return load_element(element(row, col), dtype_);
+}
 
-void Strided::set(int64_t row, int64_t col, float value) { save_element(value, element(row, col), dtype_); }
+void Strided::set(int64_t row, int64_t col, float value) {
+  save_element(value, element(row, col), dtype_);
+}
 
 Strided& Strided::randomize(Random& random, float deviation) {
   transform([&](float) { return deviation * random.bell(); });

@@ -35,11 +35,8 @@ TEST(Shape, IsPrintedAsAList) {
 
 TEST(Shape, RefusesNegativeSizesFiveDimensionsAndOverflow) {
   EXPECT_THAT([] { Shape({2, -1}); }, ThrowsMessage<ArgumentError>(HasSubstr("a size is negative: -1")));
-  EXPECT_THAT(
-      [] {
-        Shape({1, 1, 1, 1, 1});
-      },
-      ThrowsMessage<ArgumentError>(HasSubstr("at most 4 sizes, found 5")));
+  EXPECT_THAT([] { Shape({1, 1, 1, 1, 1}); },
+              ThrowsMessage<ArgumentError>(HasSubstr("at most 4 sizes, found 5")));
   EXPECT_THAT([] { Shape({INT64_MAX, 2}); }, ThrowsMessage<ArgumentError>(HasSubstr("overflows")));
 }
 

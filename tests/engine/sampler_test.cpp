@@ -22,7 +22,8 @@ std::vector<float> logits_of(const std::vector<double>& probabilities) {
   return logits;
 }
 
-std::map<int32_t, double> frequencies(const std::vector<float>& logits, const SamplingParams& params, int draws = 20000) {
+std::map<int32_t, double> frequencies(const std::vector<float>& logits, const SamplingParams& params,
+                                      int draws = 20000) {
   Sampler sampler(static_cast<int64_t>(logits.size()));
   std::mt19937_64 generator(7);
   std::map<int32_t, double> counts;
@@ -57,7 +58,8 @@ TEST(Sampler, DrawsEachTokenAsOftenAsItsProbabilitySays) {
 TEST(Sampler, ALowTemperatureSharpensAndAHighOneFlattens) {
   const auto logits = logits_of({0.2, 0.8});
   EXPECT_NEAR(frequencies(logits, {.temperature = 0.5}).at(0), 0.04 / (0.04 + 0.64), 0.02);
-  EXPECT_NEAR(frequencies(logits, {.temperature = 2.0}).at(0), std::sqrt(0.2) / (std::sqrt(0.2) + std::sqrt(0.8)), 0.02);
+  EXPECT_NEAR(frequencies(logits, {.temperature = 2.0}).at(0),
+              std::sqrt(0.2) / (std::sqrt(0.2) + std::sqrt(0.8)), 0.02);
 }
 
 TEST(Sampler, TopKKeepsTheKLikeliest) {
@@ -99,7 +101,8 @@ TEST(Sampler, TheSameSeedDrawsTheSameTokens) {
   std::mt19937_64 second(5);
   Sampler sampler(300);
   const SamplingParams params{.temperature = 0.9, .top_k = 50, .top_p = 0.9};
-  for (int i = 0; i < 100; ++i) EXPECT_EQ(sampler.sample(logits, params, first), sampler.sample(logits, params, second));
+  for (int i = 0; i < 100; ++i)
+    EXPECT_EQ(sampler.sample(logits, params, first), sampler.sample(logits, params, second));
 }
 
 TEST(Sampler, NeverChoosesIdsBeyondTheVocabularyOfTheTokenizer) {

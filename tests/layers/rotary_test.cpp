@@ -12,7 +12,8 @@ TEST(Rotary, DefaultFrequenciesArePowersOfTheta) {
   const RotaryEmbedding rotary({.rotary_dim = 8, .theta = 10000.0});
   ASSERT_EQ(rotary.inverse_frequencies().size(), 4U);
   for (size_t i = 0; i < 4; ++i) {
-    EXPECT_FLOAT_EQ(rotary.inverse_frequencies()[i], static_cast<float>(std::pow(10000.0, -2.0 * static_cast<double>(i) / 8.0)));
+    EXPECT_FLOAT_EQ(rotary.inverse_frequencies()[i],
+                    static_cast<float>(std::pow(10000.0, -2.0 * static_cast<double>(i) / 8.0)));
   }
 }
 
@@ -29,8 +30,11 @@ TEST(Rotary, Llama3KeepsShortWavelengthsAndStretchesLongOnes) {
 }
 
 TEST(Rotary, YarnMultipliesCosAndSinByTheAttentionFactor) {
-  const RotaryEmbedding rotary({.type = RopeType::kYarn, .rotary_dim = 16, .factor = 4.0,
-                                .original_max_position_embeddings = 64, .attention_factor = 1.25});
+  const RotaryEmbedding rotary({.type = RopeType::kYarn,
+                                .rotary_dim = 16,
+                                .factor = 4.0,
+                                .original_max_position_embeddings = 64,
+                                .attention_factor = 1.25});
   std::vector<float> cos(8);
   std::vector<float> sin(8);
   const std::vector<int32_t> positions = {0};

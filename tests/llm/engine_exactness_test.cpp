@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the engine promises to the bit: a sequence's logits do not depend on threads, on the batch, or on chunks; and a
-// step takes no memory.
+// What the engine promises to the bit: a sequence's logits do not depend on threads, on the batch, or on
+// chunks; and a step takes no memory.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,12 +24,24 @@ void* counted(size_t bytes) {
 
 }  // namespace
 
-void* operator new(size_t bytes) { return counted(bytes); }
-void* operator new[](size_t bytes) { return counted(bytes); }
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete[](void* data) noexcept { std::free(data); }
-void operator delete(void* data, size_t) noexcept { std::free(data); }
-void operator delete[](void* data, size_t) noexcept { std::free(data); }
+void* operator new(size_t bytes) {
+  return counted(bytes);
+}
+void* operator new[](size_t bytes) {
+  return counted(bytes);
+}
+void operator delete(void* data) noexcept {
+  std::free(data);
+}
+void operator delete[](void* data) noexcept {
+  std::free(data);
+}
+void operator delete(void* data, size_t) noexcept {
+  std::free(data);
+}
+void operator delete[](void* data, size_t) noexcept {
+  std::free(data);
+}
 
 namespace octet {
 namespace {
@@ -64,10 +76,12 @@ std::vector<int32_t> prompt(int64_t length, int32_t seed) {
 
 std::vector<float> logits(const Case& c, const std::vector<int32_t>& ids, int64_t chunk) {
   const auto model = loaded(c);
-  Engine engine(model->decoder(), {.max_model_len = 96, .max_step_tokens = chunk, .kv_cache_dtype = c.kv_dtype});
+  Engine engine(model->decoder(),
+                {.max_model_len = 96, .max_step_tokens = chunk, .kv_cache_dtype = c.kv_dtype});
   std::vector<float> all;
   engine.prompt_logits(ids, [&](int64_t, ConstTensorView rows) {
-    for (int64_t row = 0; row < rows.rows(); ++row) all.insert(all.end(), rows.row<float>(row), rows.row<float>(row) + rows.cols());
+    for (int64_t row = 0; row < rows.rows(); ++row)
+      all.insert(all.end(), rows.row<float>(row), rows.row<float>(row) + rows.cols());
   });
   return all;
 }
@@ -79,7 +93,8 @@ std::vector<Case> cases() {
     all.push_back({.folder = folder, .dtype = DType::kF32, .kv_dtype = DType::kF32});
     all.push_back({.folder = folder, .kv_dtype = DType::kF8E4M3});
     all.push_back({.folder = folder, .scheme = ActivationScheme::kDynamic});
-    all.push_back({.folder = folder, .scheme = ActivationScheme::kDynamic, .quantization = Granularity::kBlock});
+    all.push_back(
+        {.folder = folder, .scheme = ActivationScheme::kDynamic, .quantization = Granularity::kBlock});
   }
   return all;
 }
@@ -87,7 +102,8 @@ std::vector<Case> cases() {
 TEST(Exactness, LogitsHaveTheSameBitsHoweverThePromptIsCut) {
   for (const Case& c : cases()) {
     const auto whole = logits(c, prompt(70, 1), 96);
-    for (const int64_t chunk : {1, 7, 32, 64}) EXPECT_EQ(logits(c, prompt(70, 1), chunk), whole) << c.folder << " " << chunk;
+    for (const int64_t chunk : {1, 7, 32, 64})
+      EXPECT_EQ(logits(c, prompt(70, 1), chunk), whole) << c.folder << " " << chunk;
   }
 }
 
@@ -104,11 +120,15 @@ TEST(Exactness, LogitsHaveTheSameBitsForAnyNumberOfThreads) {
 /// Ids of requests that run together (as far as `together` allows), each sampled with its own seed.
 std::vector<std::vector<int32_t>> generate(const Case& c, int64_t together, int64_t cache_tokens) {
   const auto model = loaded(c);
-  Engine engine(model->decoder(), {.max_num_seqs = together, .max_model_len = 96, .max_step_tokens = 24,
-                                   .kv_cache_dtype = c.kv_dtype, .kv_cache_tokens = cache_tokens});
+  Engine engine(model->decoder(), {.max_num_seqs = together,
+                                   .max_model_len = 96,
+                                   .max_step_tokens = 24,
+                                   .kv_cache_dtype = c.kv_dtype,
+                                   .kv_cache_tokens = cache_tokens});
   std::map<int64_t, std::vector<int32_t>> ids;
   for (int32_t i = 0; i < 6; ++i) {
-    const SamplingParams params{.temperature = 0.8, .seed = static_cast<uint64_t>(i), .max_tokens = 30, .ignore_eos = true};
+    const SamplingParams params{
+        .temperature = 0.8, .seed = static_cast<uint64_t>(i), .max_tokens = 30, .ignore_eos = true};
     ids[engine.add({.prompt = prompt(5 + 9 * i, i), .params = params})];
   }
   while (engine.has_work()) {
@@ -124,7 +144,8 @@ TEST(Exactness, ASequenceIsTheSameAloneAndInABatchAndWhenItHadToGiveWay) {
     const auto alone = generate(c, 1, 96);
     for (const auto& ids : alone) EXPECT_EQ(ids.size(), 30U);
     EXPECT_EQ(generate(c, 6, 6 * 96), alone) << c.folder;
-    EXPECT_EQ(generate(c, 6, 160), alone) << c.folder << " with a cache so small that sequences are computed anew";
+    EXPECT_EQ(generate(c, 6, 160), alone)
+        << c.folder << " with a cache so small that sequences are computed anew";
   }
 }
 
@@ -135,7 +156,12 @@ TEST(Exactness, ADecodeStepTakesNoMemory) {
     Engine engine(model->decoder(), {.max_num_seqs = 2, .max_model_len = 96, .kv_cache_dtype = c.kv_dtype});
     for (int32_t i = 0; i < 2; ++i) {
       engine.add({.prompt = prompt(20, i),
-                  .params = {.temperature = 0.8, .top_k = 20, .top_p = 0.9, .seed = 1, .max_tokens = 50, .ignore_eos = true}});
+                  .params = {.temperature = 0.8,
+                             .top_k = 20,
+                             .top_p = 0.9,
+                             .seed = 1,
+                             .max_tokens = 50,
+                             .ignore_eos = true}});
     }
     for (int step = 0; step < 3; ++step) engine.step();
     const int64_t held = model->ledger().current();
@@ -163,7 +189,8 @@ TEST(Engine, RefusesPromptsThatCannotRunAndSaysWhy) {
   EXPECT_THAT(message({}), ::testing::HasSubstr("expected at least one token"));
   EXPECT_THAT(message({0, -1}), ::testing::HasSubstr("prompt[1]: expected a token id from 0 to"));
   EXPECT_THAT(message({1000000}), ::testing::HasSubstr("found 1000000"));
-  EXPECT_THAT(message(prompt(32, 0)), ::testing::HasSubstr("expected at most 31 tokens (the context length is 32"));
+  EXPECT_THAT(message(prompt(32, 0)),
+              ::testing::HasSubstr("expected at most 31 tokens (the context length is 32"));
 }
 
 TEST(Engine, EndsAtTheContextAtMaxTokensAndAtStopTokens) {
@@ -183,7 +210,8 @@ TEST(Engine, EndsAtTheContextAtMaxTokensAndAtStopTokens) {
   const auto few = finish({.temperature = 0, .max_tokens = 3, .ignore_eos = true});
   EXPECT_EQ(few.size(), 3U);
   const int32_t third = context[2].token;
-  const auto stopped = finish({.temperature = 0, .max_tokens = 1000, .ignore_eos = true, .stop_token_ids = {third}});
+  const auto stopped =
+      finish({.temperature = 0, .max_tokens = 1000, .ignore_eos = true, .stop_token_ids = {third}});
   EXPECT_LE(stopped.size(), 3U);
   EXPECT_EQ(stopped.back().finished, FinishReason::kStop);
 }
@@ -191,8 +219,10 @@ TEST(Engine, EndsAtTheContextAtMaxTokensAndAtStopTokens) {
 TEST(Engine, ACancelledSequenceGivesNoMoreEvents) {
   const auto model = loaded({.folder = "llama_tied"});
   Engine engine(model->decoder(), {.max_num_seqs = 2, .max_model_len = 64});
-  const int64_t first = engine.add({.prompt = prompt(5, 1), .params = {.max_tokens = 40, .ignore_eos = true}});
-  const int64_t second = engine.add({.prompt = prompt(5, 2), .params = {.max_tokens = 10, .ignore_eos = true}});
+  const int64_t first =
+      engine.add({.prompt = prompt(5, 1), .params = {.max_tokens = 40, .ignore_eos = true}});
+  const int64_t second =
+      engine.add({.prompt = prompt(5, 2), .params = {.max_tokens = 10, .ignore_eos = true}});
   engine.step();
   engine.cancel(first);
   engine.cancel(12345);

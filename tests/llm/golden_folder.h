@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Golden model folders as tests see them: token ids, the logits that transformers computed, greedy continuations.
+/// Golden model folders as tests see them: token ids, the logits that transformers computed, greedy
+/// continuations.
 #pragma once
 
 #include <filesystem>

@@ -15,7 +15,8 @@ constexpr double kTolerance = 1e-4;
 
 std::vector<std::string> folders() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(OCTET_SOURCE_DIR) + "/tests/golden/models")) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator(std::string(OCTET_SOURCE_DIR) + "/tests/golden/models")) {
     if (entry.is_directory()) names.push_back(entry.path().filename());
   }
   std::sort(names.begin(), names.end());
@@ -33,8 +34,13 @@ std::string name_of(const BackendOptions& device) {
 }
 
 ModelOptions float32(const BackendOptions& device, const QuantOptions& quant) {
-  return {.quant = quant, .dtype = DType::kF32, .device = device, .load_format = LoadFormat::kAuto, .allow_nonfinite = false,
-          .progress = {}, .warn = {}};
+  return {.quant = quant,
+          .dtype = DType::kF32,
+          .device = device,
+          .load_format = LoadFormat::kAuto,
+          .allow_nonfinite = false,
+          .progress = {},
+          .warn = {}};
 }
 
 QuantOptions unquantized() {
@@ -78,7 +84,8 @@ TEST_P(GoldenModels, ContinuesGreedilyAsTransformersDoes) {
   Model model(golden.path(), float32({}, unquantized()));
   model.load();
   Engine engine(model.decoder(), {.max_model_len = 96, .max_step_tokens = 3, .kv_cache_dtype = DType::kF32});
-  engine.add({.prompt = golden.greedy_prompt(), .params = {.temperature = 0, .max_tokens = 20, .ignore_eos = true}});
+  engine.add(
+      {.prompt = golden.greedy_prompt(), .params = {.temperature = 0, .max_tokens = 20, .ignore_eos = true}});
   std::vector<int32_t> ids;
   while (engine.has_work()) {
     for (const TokenEvent& event : engine.step()) ids.push_back(event.token);
@@ -105,11 +112,13 @@ TEST_P(GoldenModels, LogitsOfStoredFp8EqualThoseOfTransformersOnDequantizedWeigh
   const std::vector<std::string> variants = golden.json()["variants"];
   if (variants.empty()) GTEST_SKIP() << "no quantized logits for " << GetParam();
   for (const std::string& variant : variants) {
-    for (const BackendOptions& device : devices()) expect_logits(golden, device, variant_options(variant), variant);
+    for (const BackendOptions& device : devices())
+      expect_logits(golden, device, variant_options(variant), variant);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, GoldenModels, ::testing::ValuesIn(folders()), [](const auto& param) { return param.param; });
+INSTANTIATE_TEST_SUITE_P(Kinds, GoldenModels, ::testing::ValuesIn(folders()),
+                         [](const auto& param) { return param.param; });
 
 }  // namespace
 }  // namespace octet

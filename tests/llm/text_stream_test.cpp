@@ -45,7 +45,9 @@ TEST(StopStrings, GivesWhatItHeldWhenNothingMoreComes) {
   EXPECT_EQ(stops.finish(), "sto");
 }
 
-TEST(StopStrings, RefusesAnEmptyStop) { EXPECT_THROW(StopStrings({"a", ""}), ArgumentError); }
+TEST(StopStrings, RefusesAnEmptyStop) {
+  EXPECT_THROW(StopStrings({"a", ""}), ArgumentError);
+}
 
 }  // namespace
 }  // namespace octet

@@ -19,7 +19,9 @@ Json llama() {
     "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2, "torch_dtype": "float32"})");
 }
 
-DecoderSpec read(const Json& config) { return read_decoder_spec(config, "config.json"); }
+DecoderSpec read(const Json& config) {
+  return read_decoder_spec(config, "config.json");
+}
 
 std::string message_of(const Json& config) {
   try {
@@ -45,7 +47,10 @@ TEST(Registry, ReadsALlamaConfig) {
 TEST(Registry, BothDialectsOfTransformersMeanTheSame) {
   Json old = llama();
   old["rope_theta"] = 500000.0;
-  old["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 1.0}, {"high_freq_factor", 4.0},
+  old["rope_scaling"] = {{"rope_type", "llama3"},
+                         {"factor", 8.0},
+                         {"low_freq_factor", 1.0},
+                         {"high_freq_factor", 4.0},
                          {"original_max_position_embeddings", 128}};
   Json current = llama();
   current.erase("torch_dtype");
@@ -90,16 +95,19 @@ TEST(Registry, QwenSlidesOnlyWhereItsConfigSaysSo) {
   config["use_sliding_window"] = true;
   config["max_window_layers"] = 3;
   EXPECT_THAT(read(config).sliding_windows, ElementsAre(0, 0, 0, 16, 16));
-  config["layer_types"] = {"sliding_attention", "full_attention", "full_attention", "full_attention", "full_attention"};
+  config["layer_types"] = {"sliding_attention", "full_attention", "full_attention", "full_attention",
+                           "full_attention"};
   EXPECT_THAT(read(config).sliding_windows, ElementsAre(16, 0, 0, 0, 0));
   config["layer_types"] = {"sliding_attention"};
-  EXPECT_THAT(message_of(config), HasSubstr("layer_types: expected one entry for each of the 5 layers, found 1"));
+  EXPECT_THAT(message_of(config),
+              HasSubstr("layer_types: expected one entry for each of the 5 layers, found 1"));
 }
 
 TEST(Registry, RefusesAnUnknownArchitectureAndNamesTheNearest) {
   Json config = llama();
   config["architectures"] = {"LlamaForCausalML"};
-  EXPECT_THAT(message_of(config), HasSubstr("\"LlamaForCausalML\" is not supported; the nearest known one is LlamaForCausalLM"));
+  EXPECT_THAT(message_of(config),
+              HasSubstr("\"LlamaForCausalML\" is not supported; the nearest known one is LlamaForCausalLM"));
   config["architectures"] = 7;
   EXPECT_THAT(message_of(config), HasSubstr("architectures: expected a list of one name"));
   config.erase("architectures");
@@ -118,8 +126,8 @@ TEST(Registry, NamesEveryWrongFieldAtOnce) {
   config["hidden_act"] = "gelu";
   config["torch_dtype"] = "int8";
   const std::string message = message_of(config);
-  for (const char* field : {"hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "intermediate_size",
-                            "hidden_act", "torch_dtype"}) {
+  for (const char* field : {"hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size",
+                            "intermediate_size", "hidden_act", "torch_dtype"}) {
     EXPECT_THAT(message, HasSubstr(field));
   }
 }
@@ -127,14 +135,16 @@ TEST(Registry, NamesEveryWrongFieldAtOnce) {
 TEST(Registry, RefusesRopeThatItCannotCompute) {
   Json config = llama();
   config["rope_scaling"] = {{"rope_type", "longrope"}, {"factor", 2.0}};
-  EXPECT_THAT(message_of(config), HasSubstr("rope_type: expected default, linear, llama3 or yarn, found \"longrope\""));
+  EXPECT_THAT(message_of(config),
+              HasSubstr("rope_type: expected default, linear, llama3 or yarn, found \"longrope\""));
   config["rope_scaling"] = {{"rope_type", "linear"}};
   EXPECT_THAT(message_of(config), HasSubstr("factor: expected a number"));
   config["rope_scaling"] = "linear";
   EXPECT_THAT(message_of(config), HasSubstr("rope_scaling: expected an object"));
   config["rope_scaling"] = nullptr;
   config["num_key_value_heads"] = 3;
-  EXPECT_THAT(message_of(config), HasSubstr("num_key_value_heads: expected a divisor of num_attention_heads 8, found 3"));
+  EXPECT_THAT(message_of(config),
+              HasSubstr("num_key_value_heads: expected a divisor of num_attention_heads 8, found 3"));
   config["num_key_value_heads"] = 4;
   config["head_dim"] = 7;
   EXPECT_THAT(message_of(config), HasSubstr("expected an even number of rotated columns, found 7"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Attention over the paged cache, written once over lanes-inl.h: the online softmax in chunks of keys. Each score, each
-/// weight and each output is computed by the same operations in the same order whichever queries share its tile, so a
-/// query's bits depend on its own sequence alone.
+/// Attention over the paged cache, written once over lanes-inl.h: the online softmax in chunks of keys. Each
+/// score, each weight and each output is computed by the same operations in the same order whichever queries
+/// share its tile, so a query's bits depend on its own sequence alone.
 #pragma once
 
 #include "octet/backend/cpu/fp8-inl.h"
@@ -13,7 +13,9 @@ namespace lanes {
 
 inline constexpr float kMinusInfinity = -__builtin_inff();
 
-inline int64_t padded(int64_t head_dim) { return (head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding; }
+inline int64_t padded(int64_t head_dim) {
+  return (head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding;
+}
 
 /// The keys [begin, end) of a chunk, counted from its first.
 struct Span {
@@ -35,8 +37,9 @@ inline void prefetch_bytes(const std::byte* from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
 }
 
-/// scale * codes, for the codes that kv_store writes: finite ones. The bits of a code moved to those of a float32 make its
-/// value times a power of two, which the scale takes back; a scale too large for that goes the long way.
+/// scale * codes, for the codes that kv_store writes: finite ones. The bits of a code moved to those of a
+/// float32 make its value times a power of two, which the scale takes back; a scale too large for that goes
+/// the long way.
 template <class T>
 inline F32 widen_scaled(const T* from, float scale) {
   return widen(from) * scale;
@@ -48,8 +51,12 @@ inline F32 widen_code_bits(const void* from, float scale) {
   return as_float((spread >> (8 - kExponentBits)) & kKept) * scale;
 }
 inline constexpr float kLargestShiftedScale = 128.0F;
-inline F32 widen_shifted(const float8_e4m3* from, float scale) { return widen_code_bits<4>(from, scale * 0x1p120F); }
-inline F32 widen_shifted(const float8_e5m2* from, float scale) { return widen_code_bits<5>(from, scale * 0x1p112F); }
+inline F32 widen_shifted(const float8_e4m3* from, float scale) {
+  return widen_code_bits<4>(from, scale * 0x1p120F);
+}
+inline F32 widen_shifted(const float8_e5m2* from, float scale) {
+  return widen_code_bits<5>(from, scale * 0x1p112F);
+}
 
 /// One vector of the cache to a row of float32, padded with zeros.
 template <class T>
@@ -67,8 +74,8 @@ inline void widen_vector(const T* from, int64_t head_dim, float scale, float* in
   for (d = d < head_dim ? d + kLanes : d; d < padded(head_dim); d += kLanes) save(into + d, F32{});
 }
 
-/// Widens the vectors of a chunk, block by block of the cache; those needed next are asked for meanwhile: the chunk's
-/// values, or the keys that follow it.
+/// Widens the vectors of a chunk, block by block of the cache; those needed next are asked for meanwhile: the
+/// chunk's values, or the keys that follow it.
 template <class T>
 inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, bool is_keys, float* rows) {
   const std::byte* data = is_keys ? tile.keys : tile.values;
@@ -84,8 +91,8 @@ inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, boo
     const std::byte* ahead = other + vector_of(tile, position + ahead_by) * bytes;
     for (; j < end; ++j, ++vector, ahead += bytes) {
       prefetch_bytes(ahead, bytes);
-      widen_vector(reinterpret_cast<const T*>(data + vector * bytes), tile.head_dim, sizeof(T) == 1 ? scales[vector] : 1.0F,
-                   rows + j * padded(tile.head_dim));
+      widen_vector(reinterpret_cast<const T*>(data + vector * bytes), tile.head_dim,
+                   sizeof(T) == 1 ? scales[vector] : 1.0F, rows + j * padded(tile.head_dim));
     }
   }
 }
@@ -137,7 +144,8 @@ inline F32 lane_numbers() {
   return result;
 }
 
-/// Turns the scores of one query into weights relative to the largest so far and scales what was summed before.
+/// Turns the scores of one query into weights relative to the largest so far and scales what was summed
+/// before.
 inline void soften(const AttentionTile& tile, float* scores, Span span, const AttentionState& state, int m) {
   F32 most = splat(kMinusInfinity);
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
@@ -187,8 +195,8 @@ inline void add_values(const float* weights, const float* values, Span span, int
 }
 
 template <int kQueries, int kVectors>
-inline void add_value_columns(const AttentionTile& tile, const AttentionScratch& scratch, const AttentionState& state,
-                              int first, Span span) {
+inline void add_value_columns(const AttentionTile& tile, const AttentionScratch& scratch,
+                              const AttentionState& state, int first, Span span) {
   const int64_t stride = padded(tile.head_dim);
   const float* weights = scratch.scores + first * kChunkKeys;
   float* out = state.out + first * stride;
@@ -240,7 +248,8 @@ inline Span seen_keys(const AttentionTile& tile, int64_t index) {
     seen.end = tile.end[m] > seen.end ? tile.end[m] : seen.end;
   }
   const int64_t first = index * kPartitionKeys;
-  return {seen.begin > first ? seen.begin : first, seen.end < first + kPartitionKeys ? seen.end : first + kPartitionKeys};
+  return {seen.begin > first ? seen.begin : first,
+          seen.end < first + kPartitionKeys ? seen.end : first + kPartitionKeys};
 }
 
 template <class T>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What the processor can do at the most, written once over simd_<isa>.h. Included by kernels_<isa>.cpp after it.
+/// What the processor can do at the most, written once over simd_<isa>.h. Included by kernels_<isa>.cpp after
+/// it.
 #pragma once
 
 #include <cstring>
@@ -41,8 +42,8 @@ inline void copy_all(const std::byte* from, std::byte* into, int64_t bytes) {
   end_of_stream();
 }
 
-/// As many independent sums as hide the latency of the instruction. The operands come from `sink`, so that nothing is
-/// known of them when this is compiled.
+/// As many independent sums as hide the latency of the instruction. The operands come from `sink`, so that
+/// nothing is known of them when this is compiled.
 template <class Step>
 inline float multiply_rounds(int64_t rounds, F32 a, F32 b, float start, Step step) {
   constexpr int kSums = kLanes == 16 ? 24 : 12;

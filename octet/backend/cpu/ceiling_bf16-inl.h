@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The peak of the dot product of bfloat16 pairs. Included by the kernels files that have it, after ceiling-inl.h.
+/// The peak of the dot product of bfloat16 pairs. Included by the kernels files that have it, after
+/// ceiling-inl.h.
 #pragma once
 
 #include "octet/backend/cpu/ceiling-inl.h"
@@ -10,7 +11,8 @@ namespace {
 inline int64_t multiply_bf16(int64_t rounds, float* sink) {
   const F32 a = set1(sink[0]);
   const F32 b = set1(sink[1]);
-  sink[0] = multiply_rounds(rounds, a, b, sink[0], [](F32 x, F32 y, F32 sum) { return dot_bf16(sum, as_int(x), as_int(y)); });
+  sink[0] = multiply_rounds(rounds, a, b, sink[0],
+                            [](F32 x, F32 y, F32 sum) { return dot_bf16(sum, as_int(x), as_int(y)); });
   return rounds * kSumsPerRound * kLanes * 4;
 }
 

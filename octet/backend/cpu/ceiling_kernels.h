@@ -10,10 +10,11 @@ namespace octet {
 struct CeilingKernels {
   /// Reads every byte once and returns something that depends on all of them.
   uint64_t (*read)(const std::byte* data, int64_t bytes);
-  /// Copies past the caches where the instruction set can; both sides aligned to 64 bytes, `bytes` a multiple of 64.
+  /// Copies past the caches where the instruction set can; both sides aligned to 64 bytes, `bytes` a multiple
+  /// of 64.
   void (*copy)(const std::byte* from, std::byte* into, int64_t bytes);
-  /// Multiply-adds in registers; returns how many floating-point operations that were (a multiply-add is two).
-  /// `sink` takes a value that depends on all of them.
+  /// Multiply-adds in registers; returns how many floating-point operations that were (a multiply-add is
+  /// two). `sink` takes a value that depends on all of them.
   int64_t (*f32_multiply)(int64_t rounds, float* sink);
   /// The same with the dot product of bfloat16 pairs; null where there is none.
   int64_t (*bf16_multiply)(int64_t rounds, float* sink);

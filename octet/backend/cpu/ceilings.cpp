@@ -23,7 +23,8 @@ double seconds_of(Body&& body) {
 }  // namespace
 
 Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads)
-    : kernels_(kernels_for(checked_isa(isa)).ceiling), threads_(threads),
+    : kernels_(kernels_for(checked_isa(isa)).ceiling),
+      threads_(threads),
       sinks_(static_cast<size_t>(threads.threads() * kLineWords)) {}
 
 double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
@@ -36,7 +37,8 @@ double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
   return seconds_of([&] {
     threads_.parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int worker) {
       const ByteSpan task = tasks_[static_cast<size_t>(i)];
-      sinks_[static_cast<size_t>(worker * kLineWords)] += kernels_.read(task.data(), static_cast<int64_t>(task.size()));
+      sinks_[static_cast<size_t>(worker * kLineWords)] +=
+          kernels_.read(task.data(), static_cast<int64_t>(task.size()));
     });
   });
 }
@@ -55,8 +57,8 @@ double Ceilings::flops(Multiply multiply, double seconds) {
   std::vector<int64_t> done(static_cast<size_t>(threads_.threads()) * kLineWords);
   std::chrono::steady_clock::time_point end;
   const double took = seconds_of([&] {
-    end = std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                                 std::chrono::duration<double>(seconds));
+    end = std::chrono::steady_clock::now() +
+          std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
     threads_.parallel_for(threads_.threads(), [&](int64_t index, int) {
       float sink[2] = {1e-3F, 1e-3F};
       do {
@@ -70,7 +72,9 @@ double Ceilings::flops(Multiply multiply, double seconds) {
   return static_cast<double>(operations) / took;
 }
 
-double Ceilings::f32_flops(double seconds) { return flops(kernels_.f32_multiply, seconds); }
+double Ceilings::f32_flops(double seconds) {
+  return flops(kernels_.f32_multiply, seconds);
+}
 
 double Ceilings::bf16_flops(double seconds) {
   return flops(kernels_.bf16_multiply != nullptr ? kernels_.bf16_multiply : kernels_.f32_multiply, seconds);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What this machine can do at the most, measured here and now: every speed that Octet reports is a fraction of one of
-/// these, taken in the same run, since machines differ and one machine differs from minute to minute.
+/// What this machine can do at the most, measured here and now: every speed that Octet reports is a fraction
+/// of one of these, taken in the same run, since machines differ and one machine differs from minute to
+/// minute.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +23,8 @@ class Ceilings {
   /// Throws ConfigError when the machine lacks `isa`.
   Ceilings(CpuIsa isa, ThreadPool& threads);
 
-  /// Seconds that one sweep over all bytes of `pieces` takes: the least that decoding one token with these weights can.
+  /// Seconds that one sweep over all bytes of `pieces` takes: the least that decoding one token with these
+  /// weights can.
   [[nodiscard]] double read_seconds(std::span<const ByteSpan> pieces);
   /// Seconds to copy `bytes` (a multiple of 64) between buffers aligned to 64 bytes: reading and writing.
   [[nodiscard]] double copy_seconds(const std::byte* from, std::byte* into, int64_t bytes);

@@ -7,7 +7,8 @@
 
 namespace octet {
 
-/// Throws ConfigError when this build has no kernels for `isa`. That the machine supports it is the caller's to know.
+/// Throws ConfigError when this build has no kernels for `isa`. That the machine supports it is the caller's
+/// to know.
 [[nodiscard]] const Kernels& kernels_for(CpuIsa isa);
 
 /// `isa` itself. Throws ConfigError naming what the machine has when it lacks `isa`.

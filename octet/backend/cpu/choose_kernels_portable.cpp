@@ -6,7 +6,8 @@ namespace octet {
 
 const Kernels& kernels_for(CpuIsa isa) {
   if (isa == CpuIsa::kPortable) return kernels_portable();
-  throw ConfigError("isa: this build has no kernels for " + std::string(to_string(isa)) + "; it has portable");
+  throw ConfigError("isa: this build has no kernels for " + std::string(to_string(isa)) +
+                    "; it has portable");
 }
 
 }  // namespace octet

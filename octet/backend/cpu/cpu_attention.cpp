@@ -15,7 +15,8 @@ constexpr int64_t kSharedBytes = int64_t{2} << 20;
 void check_call(const AttentionCall& call) {
   const KvView& cache = call.cache;
   const BatchLayout& batch = call.batch;
-  check(call.q.dtype() == DType::kF32 && call.y.dtype() == DType::kF32, "attention takes float32 activations");
+  check(call.q.dtype() == DType::kF32 && call.y.dtype() == DType::kF32,
+        "attention takes float32 activations");
   check(cache.heads > 0 && call.spec.query_heads > 0 && call.spec.query_heads % cache.heads == 0,
         "the query heads must be a multiple of the key heads");
   check(call.q.shape() == call.y.shape() &&
@@ -34,7 +35,9 @@ void check_call(const AttentionCall& call) {
   }
 }
 
-int64_t queries_per_key(const AttentionCall& call) { return call.spec.query_heads / call.cache.heads; }
+int64_t queries_per_key(const AttentionCall& call) {
+  return call.spec.query_heads / call.cache.heads;
+}
 
 int64_t tiles_of(const AttentionCall& call, size_t sequence) {
   const int64_t rows = call.batch.sequence_starts[sequence + 1] - call.batch.sequence_starts[sequence];
@@ -72,7 +75,9 @@ CpuAttention::CpuAttention(const AttentionKernels& kernels, Allocator& allocator
   starts_.reserve(1024);
 }
 
-int64_t CpuAttention::state_floats() const { return kTileQueries * (2 + stride_); }
+int64_t CpuAttention::state_floats() const {
+  return kTileQueries * (2 + stride_);
+}
 
 void CpuAttention::reserve(int64_t head_dim) {
   stride_ = round_up(head_dim, kHeadPadding);
@@ -133,7 +138,8 @@ AttentionTile CpuAttention::tile_of(const AttentionCall& call, int64_t task) con
     const int64_t end = call.batch.context_lengths[s] - (end_row - row) + 1;
     tile.q[tile.count] = call.q.row<float>(row) + at;
     tile.y[tile.count] = call.y.row<float>(row) + at;
-    tile.begin[tile.count] = call.spec.sliding_window > 0 ? std::max<int64_t>(0, end - call.spec.sliding_window) : 0;
+    tile.begin[tile.count] =
+        call.spec.sliding_window > 0 ? std::max<int64_t>(0, end - call.spec.sliding_window) : 0;
     tile.end[tile.count] = end;
     ++tile.count;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Cuts attention into tiles for the threads and owns their working memory. A tile is one key head of one sequence with
-/// up to 32 query vectors; where there are few tiles and many keys, threads share the partitions of a tile.
+/// Cuts attention into tiles for the threads and owns their working memory. A tile is one key head of one
+/// sequence with up to 32 query vectors; where there are few tiles and many keys, threads share the
+/// partitions of a tile.
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,10 @@ struct AttentionCall {
 
 class CpuAttention {
  public:
-  /// All but `kernels` are the backend's and must outlive this. Memory is taken here, for heads of up to 128, and again
-  /// when a larger head is first met.
-  CpuAttention(const AttentionKernels& kernels, Allocator& allocator, MemoryLedger& ledger, ThreadPool& threads);
+  /// All but `kernels` are the backend's and must outlive this. Memory is taken here, for heads of up to 128,
+  /// and again when a larger head is first met.
+  CpuAttention(const AttentionKernels& kernels, Allocator& allocator, MemoryLedger& ledger,
+               ThreadPool& threads);
 
   /// Throws ArgumentError where the shapes do not fit.
   void run(const AttentionCall& call);
@@ -43,9 +45,9 @@ class CpuAttention {
   Allocator& allocator_;
   MemoryLedger& ledger_;
   ThreadPool& threads_;
-  Buffer scratch_;               ///< for each worker: AttentionScratch and two states
-  Buffer shared_;                ///< states of partitions that threads share
-  int64_t stride_ = 0;           ///< the padded head of this call
+  Buffer scratch_;      ///< for each worker: AttentionScratch and two states
+  Buffer shared_;       ///< states of partitions that threads share
+  int64_t stride_ = 0;  ///< the padded head of this call
   int64_t worker_floats_ = 0;
   std::vector<int64_t> starts_;  ///< [S+1] first task of each sequence
 };

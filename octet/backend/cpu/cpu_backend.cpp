@@ -6,8 +6,12 @@
 namespace octet {
 
 CpuBackend::CpuBackend(int threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger)
-    : isa_(isa), kernels_(kernels), ledger_(ledger), threads_(threads),
-      multiply_({.kernels = kernels_.multiply, .allocator = allocator_, .ledger = ledger, .threads = threads_}),
+    : isa_(isa),
+      kernels_(kernels),
+      ledger_(ledger),
+      threads_(threads),
+      multiply_(
+          {.kernels = kernels_.multiply, .allocator = allocator_, .ledger = ledger, .threads = threads_}),
       attention_(kernels_.attention, allocator_, ledger, threads_) {}
 
 std::string CpuBackend::describe() const {

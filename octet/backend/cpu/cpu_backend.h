@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The backend for the machine's own processor: kernels for its best instruction set, chosen once, at construction.
+/// The backend for the machine's own processor: kernels for its best instruction set, chosen once, at
+/// construction.
 #pragma once
 
 #include <memory>
@@ -15,7 +16,8 @@ namespace octet {
 
 /// `threads` 1..1024; `isa` empty for the best that the machine supports. `ledger` must outlive the backend.
 /// Throws ConfigError when the machine lacks `isa`, ArgumentError on the number of threads.
-[[nodiscard]] std::unique_ptr<Backend> make_cpu_backend(int threads, std::optional<CpuIsa> isa, MemoryLedger& ledger);
+[[nodiscard]] std::unique_ptr<Backend> make_cpu_backend(int threads, std::optional<CpuIsa> isa,
+                                                        MemoryLedger& ledger);
 
 /// The operations of loading are in cpu_loading_ops.cpp, the multiply in cpu_multiply.cpp, those of a step in
 /// cpu_step_ops.cpp; each prepares the work and calls a kernel of the table.
@@ -44,7 +46,8 @@ class CpuBackend final : public Backend {
   void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) override;
   void add(ConstTensorView x, TensorView y) override;
   void silu_mul(ConstTensorView gate_up, TensorView y) override;
-  void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) override;
+  void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin,
+            RopeStyle style) override;
   void kv_store(ConstTensorView keys, ConstTensorView values, std::span<const int32_t> slots,
                 const KvView& cache) override;
   void attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch, const AttentionSpec& spec,

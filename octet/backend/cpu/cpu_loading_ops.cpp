@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The operations of loading: tiles are cut here into runs that share a scale, and into the panels of kLanes64.
+/// The operations of loading: tiles are cut here into runs that share a scale, and into the panels of
+/// kLanes64.
 #include <algorithm>
 #include <cstring>
 
@@ -9,8 +10,8 @@
 namespace octet {
 namespace {
 
-/// Columns that pass through the buffer between rows and lanes at a time; the rows of the buffer are one cache line
-/// longer, so that those of a panel do not fall on each other in the cache.
+/// Columns that pass through the buffer between rows and lanes at a time; the rows of the buffer are one
+/// cache line longer, so that those of a panel do not fall on each other in the cache.
 constexpr int64_t kChunkBytes = 1024;
 constexpr int64_t kChunkStride = kChunkBytes + 64;
 
@@ -27,8 +28,8 @@ struct Tile {
   int64_t col_end;
 };
 
-/// Calls body(tile) for pieces of a rectangle that lie in one panel of rows and within one chunk of columns, counted from
-/// the matrix's first column in steps of `chunk`.
+/// Calls body(tile) for pieces of a rectangle that lie in one panel of rows and within one chunk of columns,
+/// counted from the matrix's first column in steps of `chunk`.
 template <class Body>
 void for_tiles(const Tile& whole, int64_t chunk, Body&& body) {
   for (int64_t r = whole.row_begin; r < whole.row_end;) {
@@ -42,8 +43,8 @@ void for_tiles(const Tile& whole, int64_t chunk, Body&& body) {
   }
 }
 
-/// Moves a tile between rows of bytes and the lanes of a matrix in kLanes64; whole lanes by the kernel, the first and
-/// last few elements, which share their lane with a neighbour, one by one.
+/// Moves a tile between rows of bytes and the lanes of a matrix in kLanes64; whole lanes by the kernel, the
+/// first and last few elements, which share their lane with a neighbour, one by one.
 class LaneMover {
  public:
   LaneMover(const Kernels& kernels, const QuantMatrixView& w)
@@ -55,7 +56,8 @@ class LaneMover {
       std::memcpy(element, rows + row * stride + col * size_, static_cast<size_t>(size_));
     });
     // The kernel only reads its rows in this direction.
-    if (first < last) kernels_.quantize.to_lanes(block(const_cast<std::byte*>(rows), stride, tile, first, last));
+    if (first < last)
+      kernels_.quantize.to_lanes(block(const_cast<std::byte*>(rows), stride, tile, first, last));
   }
   void from_matrix(std::byte* rows, int64_t stride, const Tile& tile) const {
     const auto [first, last] = whole_lanes(tile);
@@ -73,13 +75,18 @@ class LaneMover {
   template <class Move>
   void edges(const Tile& tile, int64_t first, int64_t last, Move&& move) const {
     for (int64_t r = tile.row_begin; r < tile.row_end; ++r) {
-      for (int64_t c = tile.col_begin; c < first; ++c) move(w_.element(r, c), r - tile.row_begin, c - tile.col_begin);
-      for (int64_t c = last; c < tile.col_end; ++c) move(w_.element(r, c), r - tile.row_begin, c - tile.col_begin);
+      for (int64_t c = tile.col_begin; c < first; ++c)
+        move(w_.element(r, c), r - tile.row_begin, c - tile.col_begin);
+      for (int64_t c = last; c < tile.col_end; ++c)
+        move(w_.element(r, c), r - tile.row_begin, c - tile.col_begin);
     }
   }
-  [[nodiscard]] LaneBlock block(std::byte* rows, int64_t stride, const Tile& tile, int64_t first, int64_t last) const {
-    return {.rows = rows + (first - tile.col_begin) * size_, .row_stride = stride,
-            .row_count = tile.row_end - tile.row_begin, .words = (last - first) / per_lane_,
+  [[nodiscard]] LaneBlock block(std::byte* rows, int64_t stride, const Tile& tile, int64_t first,
+                                int64_t last) const {
+    return {.rows = rows + (first - tile.col_begin) * size_,
+            .row_stride = stride,
+            .row_count = tile.row_end - tile.row_begin,
+            .words = (last - first) / per_lane_,
             .lanes = w_.element(tile.row_begin, first)};
   }
 
@@ -117,14 +124,17 @@ class TileQuantizer {
   /// Column by column of the grid, so that a block's table serves all its rows.
   void codes(const std::byte* x, int64_t x_stride, const Tile& tile, std::byte* into, int64_t stride) {
     for (int64_t r = tile.row_begin; r < tile.row_end;) {
-      const int64_t r_end = w_.scale_kind == ScaleKind::kGrid ? std::min(tile.row_end, w_.part_of(r).row_end) : tile.row_end;
+      const int64_t r_end =
+          w_.scale_kind == ScaleKind::kGrid ? std::min(tile.row_end, w_.part_of(r).row_end) : tile.row_end;
       for (int64_t c = tile.col_begin; c < tile.col_end;) {
         const int64_t c_end = std::min(tile.col_end, scale_run_end(w_, r, c));
         for (int64_t row = r; row < r_end; ++row) {
           const int64_t down = row - tile.row_begin;
           const int64_t right = c - tile.col_begin;
-          const QuantizeRun run = {.x = x + down * x_stride + right * dtype_size(kind_.from), .count = c_end - c,
-                                   .scale = w_.scale(row, c), .codes = into + down * stride + right};
+          const QuantizeRun run = {.x = x + down * x_stride + right * dtype_size(kind_.from),
+                                   .count = c_end - c,
+                                   .scale = w_.scale(row, c),
+                                   .codes = into + down * stride + right};
           kernels_.quantize.quantize(kind_, run, table_of(row), sums_);
         }
         c = c_end;
@@ -165,9 +175,12 @@ void widen_scaled(const Kernels& kernels, const QuantMatrixView& w, int64_t row,
 QuotientKind quotient_kind(const QuantMatrixView& w, QuantizeRule::Quotient quotient) {
   if (w.scale_kind == ScaleKind::kNone) return QuotientKind::kRaw;
   switch (quotient) {
-    case QuantizeRule::Quotient::kDivide: return QuotientKind::kDivide;
-    case QuantizeRule::Quotient::kReciprocal: return QuotientKind::kReciprocal;
-    case QuantizeRule::Quotient::kDivideRounded: return QuotientKind::kDivideRounded;
+    case QuantizeRule::Quotient::kDivide:
+      return QuotientKind::kDivide;
+    case QuantizeRule::Quotient::kReciprocal:
+      return QuotientKind::kReciprocal;
+    case QuantizeRule::Quotient::kDivideRounded:
+      return QuotientKind::kDivideRounded;
   }
   return QuotientKind::kDivide;
 }
@@ -185,8 +198,10 @@ int64_t CpuBackend::abs_max(ConstTensorView x, int64_t first_segment, int64_t se
   for (int64_t r = 0; r < x.rows(); ++r) {
     auto* result = amax.row<float>(r);
     for (int64_t begin = 0; begin < x.cols();) {
-      const int64_t end = begin == 0 ? std::min(first_segment, x.cols()) : std::min(begin + segment, x.cols());
-      const AbsMax found = kernels_.quantize.abs_max(x.dtype(), x.row<std::byte>(r) + begin * size, end - begin);
+      const int64_t end =
+          begin == 0 ? std::min(first_segment, x.cols()) : std::min(begin + segment, x.cols());
+      const AbsMax found =
+          kernels_.quantize.abs_max(x.dtype(), x.row<std::byte>(r) + begin * size, end - begin);
       *result++ = found.value;
       not_finite += found.not_finite;
       begin = end;
@@ -195,11 +210,13 @@ int64_t CpuBackend::abs_max(ConstTensorView x, int64_t first_segment, int64_t se
   return not_finite;
 }
 
-void CpuBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at, const QuantizeRule& rule,
-                          QuantizeStats& stats) {
+void CpuBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at,
+                          const QuantizeRule& rule, QuantizeStats& stats) {
   check(is_real(x.dtype()) && is_fp8(w.dtype), "quantize takes F32, F16 or BF16 and gives FP8");
   check_place(x, w, at);
-  const QuantizeKind kind = {.from = x.dtype(), .to = w.dtype, .quotient = quotient_kind(w, rule.quotient),
+  const QuantizeKind kind = {.from = x.dtype(),
+                             .to = w.dtype,
+                             .quotient = quotient_kind(w, rule.quotient),
                              .nan_saturates = rule.nan_saturates};
   TileQuantizer quantizer(kernels_, w, kind);
   const int64_t chunk = w.layout == MatrixLayout::kRowMajor ? std::max<int64_t>(1, w.cols) : kChunkBytes;
@@ -209,7 +226,10 @@ void CpuBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPla
     quantizer.run(from, x.row_stride() * size, tile);
   });
   const QuantizeSums& sums = quantizer.sums();
-  stats.add({.signal = sums.signal, .noise = sums.noise, .elements = x.rows() * x.cols(), .zeroed = sums.zeroed,
+  stats.add({.signal = sums.signal,
+             .noise = sums.noise,
+             .elements = x.rows() * x.cols(),
+             .zeroed = sums.zeroed,
              .saturated = sums.saturated});
 }
 
@@ -232,17 +252,19 @@ void CpuBackend::store(ConstTensorView x, const QuantMatrixView& w, MatrixPlace 
       }
     }
   };
-  for_tiles({at.row, at.row + x.rows(), at.col, at.col + x.cols()}, kChunkBytes / size, [&](const Tile& tile) {
-    const std::byte* from = x.row<std::byte>(tile.row_begin - at.row) + (tile.col_begin - at.col) * x_size;
-    if (w.layout == MatrixLayout::kRowMajor) {
-      copy_rows(from, tile, w.element(tile.row_begin, tile.col_begin), w.cols * size);
-    } else if (same) {
-      mover.to_matrix(from, x.row_stride() * size, tile);
-    } else {
-      copy_rows(from, tile, chunk, kChunkStride);
-      mover.to_matrix(chunk, kChunkStride, tile);
-    }
-  });
+  for_tiles({at.row, at.row + x.rows(), at.col, at.col + x.cols()}, kChunkBytes / size,
+            [&](const Tile& tile) {
+              const std::byte* from =
+                  x.row<std::byte>(tile.row_begin - at.row) + (tile.col_begin - at.col) * x_size;
+              if (w.layout == MatrixLayout::kRowMajor) {
+                copy_rows(from, tile, w.element(tile.row_begin, tile.col_begin), w.cols * size);
+              } else if (same) {
+                mover.to_matrix(from, x.row_stride() * size, tile);
+              } else {
+                copy_rows(from, tile, chunk, kChunkStride);
+                mover.to_matrix(chunk, kChunkStride, tile);
+              }
+            });
 }
 
 void CpuBackend::read_rows(const QuantMatrixView& w, int64_t row, TensorView y) {
@@ -265,8 +287,11 @@ void CpuBackend::read_rows(const QuantMatrixView& w, int64_t row, TensorView y) 
       if (bits) {
         std::memcpy(into, source, static_cast<size_t>((tile.col_end - tile.col_begin) * size));
       } else {
-        widen_scaled(kernels_, w, r, {.begin = tile.col_begin, .end = tile.col_end, .codes = source,
-                                      .y = reinterpret_cast<float*>(into)});
+        widen_scaled(kernels_, w, r,
+                     {.begin = tile.col_begin,
+                      .end = tile.col_end,
+                      .codes = source,
+                      .y = reinterpret_cast<float*>(into)});
       }
     }
   });

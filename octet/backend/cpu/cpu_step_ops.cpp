@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The operations of a step beside the multiply: shapes are checked and rows handed to the kernels here. Rows go to the
-/// threads only where there is work enough for them.
+/// The operations of a step beside the multiply: shapes are checked and rows handed to the kernels here. Rows
+/// go to the threads only where there is work enough for them.
 #include <algorithm>
 
 #include "octet/backend/cpu/cpu_backend.h"
@@ -44,8 +44,8 @@ void CpuBackend::embed(std::span<const int32_t> ids, const QuantMatrixView& tabl
            [&](int64_t t) { read_rows(table, ids[static_cast<size_t>(t)], y.slice_rows(t, t + 1)); });
 }
 
-void CpuBackend::quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
-                                      const QuantMatrixView& q) {
+void CpuBackend::quantize_activations(ConstTensorView x, Precision precision,
+                                      std::optional<float> static_scale, const QuantMatrixView& q) {
   check(x.dtype() == DType::kF32 && is_fp8(q.dtype), "quantize_activations takes float32 and gives FP8");
   check(x.rows() == q.rows && (q.rows == 0 || x.cols() == q.cols), "quantize_activations keeps the shape");
   check(q.scale_kind != ScaleKind::kNone, "quantized activations have one scale per row or per group");
@@ -75,8 +75,12 @@ void CpuBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float eps, 
   check(x.shape() == y.shape() && dim > 0 && x.cols() % dim == 0, "rms_norm needs rows of whole runs");
   for_rows(threads_, x.rows(), x.cols(), [&](int64_t t) {
     for (int64_t begin = 0; begin < x.cols(); begin += dim) {
-      kernels_.elementwise.rms_norm({.x = x.row<float>(t) + begin, .count = dim, .weight = weight.data(),
-                                     .weight_dtype = weight.dtype(), .eps = eps, .y = y.row<float>(t) + begin});
+      kernels_.elementwise.rms_norm({.x = x.row<float>(t) + begin,
+                                     .count = dim,
+                                     .weight = weight.data(),
+                                     .weight_dtype = weight.dtype(),
+                                     .eps = eps,
+                                     .y = y.row<float>(t) + begin});
     }
   });
 }
@@ -100,7 +104,8 @@ void CpuBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
   });
 }
 
-void CpuBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) {
+void CpuBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin,
+                      RopeStyle style) {
   check_float32(x, "rope");
   const int64_t half = cos.cols();
   check(cos.shape() == sin.shape() && cos.dtype() == DType::kF32 && sin.dtype() == DType::kF32,
@@ -111,8 +116,11 @@ void CpuBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, Const
   for_rows(threads_, x.rows(), x.cols(), [&](int64_t t) {
     for (int64_t begin = 0; begin < x.cols(); begin += head_dim) {
       float* head = x.row<float>(t) + begin;
-      kernels_.elementwise.rotate({.first = head, .second = head + (interleaved ? 1 : half),
-                                   .step = interleaved ? 2 : 1, .cos = cos.row<float>(t), .sin = sin.row<float>(t),
+      kernels_.elementwise.rotate({.first = head,
+                                   .second = head + (interleaved ? 1 : half),
+                                   .step = interleaved ? 2 : 1,
+                                   .cos = cos.row<float>(t),
+                                   .sin = sin.row<float>(t),
                                    .count = half});
     }
   });
@@ -125,22 +133,25 @@ void CpuBackend::kv_store(ConstTensorView keys, ConstTensorView values, std::spa
   check(is_real(cache.dtype) || is_fp8(cache.dtype), "kv_store: the cache is F32, F16, BF16 or FP8");
   check(keys.shape() == values.shape() && keys.rows() == static_cast<int64_t>(slots.size()),
         "kv_store: one key and one value for each slot");
-  check(keys.rows() == 0 || keys.cols() == cache.heads * cache.head_dim, "kv_store: keys have Hk * D columns");
+  check(keys.rows() == 0 || keys.cols() == cache.heads * cache.head_dim,
+        "kv_store: keys have Hk * D columns");
   check(std::ranges::all_of(slots, [](int32_t slot) { return slot >= 0; }), "kv_store: a slot is negative");
   const int64_t bytes = cache.head_dim * dtype_size(cache.dtype);
   const auto store_vector = [&](const float* x, std::byte* data, float* scales, int64_t vector) {
     std::byte* into = data + vector * bytes;
     if (is_fp8(cache.dtype)) {
-      scales[vector] = kernels_.elementwise.quantize({.x = x, .count = cache.head_dim, .to = cache.dtype,
-                                                      .scale_floor = kSmallestScale, .codes = into});
+      scales[vector] = kernels_.elementwise.quantize(
+          {.x = x, .count = cache.head_dim, .to = cache.dtype, .scale_floor = kSmallestScale, .codes = into});
     } else {
-      kernels_.quantize.convert(DType::kF32, reinterpret_cast<const std::byte*>(x), cache.head_dim, cache.dtype, into);
+      kernels_.quantize.convert(DType::kF32, reinterpret_cast<const std::byte*>(x), cache.head_dim,
+                                cache.dtype, into);
     }
   };
   for_rows(threads_, keys.rows(), 2 * keys.cols(), [&](int64_t t) {
     const int64_t slot = slots[static_cast<size_t>(t)];
     for (int64_t head = 0; head < cache.heads; ++head) {
-      const int64_t vector = (slot / cache.block_size * cache.heads + head) * cache.block_size + slot % cache.block_size;
+      const int64_t vector =
+          (slot / cache.block_size * cache.heads + head) * cache.block_size + slot % cache.block_size;
       store_vector(keys.row<float>(t) + head * cache.head_dim, cache.keys, cache.key_scales, vector);
       store_vector(values.row<float>(t) + head * cache.head_dim, cache.values, cache.value_scales, vector);
     }

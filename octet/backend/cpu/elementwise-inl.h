@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The operations of a step that take each element by itself, written once over lanes-inl.h. The last few elements of a
-/// row go through the same vector arithmetic, so a value's bits do not depend on its place.
+/// The operations of a step that take each element by itself, written once over lanes-inl.h. The last few
+/// elements of a row go through the same vector arithmetic, so a value's bits do not depend on its place.
 #pragma once
 
 #include "octet/backend/cpu/fp8-inl.h"

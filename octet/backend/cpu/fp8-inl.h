@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Rounding float32 lanes to FP8, exactly as octet/core/float8.h defines it, and the choice of a type by its DType.
+/// Rounding float32 lanes to FP8, exactly as octet/core/float8.h defines it, and the choice of a type by its
+/// DType.
 #pragma once
 
 #include "octet/backend/cpu/lanes-inl.h"
@@ -10,26 +11,28 @@ namespace octet::OCTET_ISA::lanes {
 struct E4M3 {
   static constexpr int kMantissa = 3;
   static constexpr int kBinades = 15;
-  static constexpr int32_t kMaxBits = 0x43e00000;   // 448
+  static constexpr int32_t kMaxBits = 0x43e00000;        // 448
   static constexpr int32_t kMinNormalBits = 0x3c800000;  // 2^-6
 };
 struct E5M2 {
   static constexpr int kMantissa = 2;
   static constexpr int kBinades = 30;
-  static constexpr int32_t kMaxBits = 0x47600000;   // 57344
+  static constexpr int32_t kMaxBits = 0x47600000;        // 57344
   static constexpr int32_t kMinNormalBits = 0x38800000;  // 2^-14
 };
 
 template <class Format>
-inline F32 max_of() { return as_float(splat(Format::kMaxBits)); }
+inline F32 max_of() {
+  return as_float(splat(Format::kMaxBits));
+}
 
 struct Rounded {
   F32 size;   // |q|
   I32 codes;  // with sign, in the low byte
 };
 
-/// Clamps and rounds to nearest even. Adding 2^(23 - mantissa bits) times the value's own power of two makes the float
-/// adder round to the format's step, and the sum's last bits count the steps.
+/// Clamps and rounds to nearest even. Adding 2^(23 - mantissa bits) times the value's own power of two makes
+/// the float adder round to the format's step, and the sum's last bits count the steps.
 template <class Format>
 inline Rounded round_to_fp8(F32 v, bool nan_saturates) {
   constexpr int kShift = 23 - Format::kMantissa;
@@ -45,7 +48,9 @@ inline Rounded round_to_fp8(F32 v, bool nan_saturates) {
   return {v == v ? rounded : v, (v == v ? code : splat(0x7f)) | sign};
 }
 
-inline void save_bytes(I32 codes, std::byte* into) { save(into, low_bytes_of(codes)); }
+inline void save_bytes(I32 codes, std::byte* into) {
+  save(into, low_bytes_of(codes));
+}
 inline void save_bytes(I32 codes, std::byte* into, int64_t count) {
   if (count == kLanes) {
     save_bytes(codes, into);
@@ -60,17 +65,29 @@ inline void save_bytes(I32 codes, std::byte* into, int64_t count) {
 template <class Body>
 inline void visit_real(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::kF16: body.template operator()<float16>(); break;
-    case DType::kBF16: body.template operator()<bfloat16>(); break;
-    default: body.template operator()<float>(); break;
+    case DType::kF16:
+      body.template operator()<float16>();
+      break;
+    case DType::kBF16:
+      body.template operator()<bfloat16>();
+      break;
+    default:
+      body.template operator()<float>();
+      break;
   }
 }
 template <class Body>
 inline void visit_any(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::kF8E4M3: body.template operator()<float8_e4m3>(); break;
-    case DType::kF8E5M2: body.template operator()<float8_e5m2>(); break;
-    default: visit_real(dtype, body); break;
+    case DType::kF8E4M3:
+      body.template operator()<float8_e4m3>();
+      break;
+    case DType::kF8E5M2:
+      body.template operator()<float8_e5m2>();
+      break;
+    default:
+      visit_real(dtype, body);
+      break;
   }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The kernels of one instruction set: a table of function pointers for each family. This header and those it includes
-/// are compiled with every instruction set's flags: plain data and declarations only, nothing that a compiler would
-/// emit as code and a linker could then share with a machine that lacks the instructions.
+/// The kernels of one instruction set: a table of function pointers for each family. This header and those it
+/// includes are compiled with every instruction set's flags: plain data and declarations only, nothing that a
+/// compiler would emit as code and a linker could then share with a machine that lacks the instructions.
 #pragma once
 
 #include "octet/backend/cpu/ceiling_kernels.h"

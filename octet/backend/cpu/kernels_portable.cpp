@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The kernels compiled for portable: see kernels.h for what may be included here.
-#include "octet/backend/cpu/simd_portable.h"
 #include "octet/backend/cpu/lanes_portable.h"
+#include "octet/backend/cpu/simd_portable.h"
 // The kernels, written once over the functions of simd_<isa>.h and lanes_<isa>.h.
+#include "octet/backend/cpu/attention-inl.h"
 #include "octet/backend/cpu/ceiling-inl.h"
+#include "octet/backend/cpu/elementwise-inl.h"
 #include "octet/backend/cpu/multiply-inl.h"
 #include "octet/backend/cpu/quantize-inl.h"
-#include "octet/backend/cpu/elementwise-inl.h"
-#include "octet/backend/cpu/attention-inl.h"
 //
 #include "octet/backend/cpu/kernels.h"
 

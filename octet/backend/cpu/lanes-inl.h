@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Vectors of float32, integer and float64 lanes for every operation but the multiply, as the compiler's own vector
-/// types: arithmetic, comparison and choice are plain operators; what has none is in lanes_<isa>.h, included before.
+/// Vectors of float32, integer and float64 lanes for every operation but the multiply, as the compiler's own
+/// vector types: arithmetic, comparison and choice are plain operators; what has none is in lanes_<isa>.h,
+/// included before.
 ///
-/// Everything lives in the namespace of one instruction set, so that no function is shared between object files that
-/// were compiled for different ones. No standard-library templates in here, for the same reason.
+/// Everything lives in the namespace of one instruction set, so that no function is shared between object
+/// files that were compiled for different ones. No standard-library templates in here, for the same reason.
 #pragma once
 
 #include <cstddef>
@@ -24,22 +25,48 @@ inline void save(void* into, V value) {
   __builtin_memcpy(into, &value, sizeof(V));
 }
 
-inline F32 splat(float value) { return value - F32{}; }  // minus: keeps the sign of -0
-inline I32 splat(int32_t value) { return value + I32{}; }
-inline I32 as_int(F32 value) { return (I32)value; }
-inline F32 as_float(I32 value) { return (F32)value; }
-inline F32 magnitude(F32 value) { return as_float(as_int(value) & 0x7fffffff); }
-inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
-inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
-inline I32 max(I32 a, I32 b) { return a > b ? a : b; }
-inline I32 min(I32 a, I32 b) { return a < b ? a : b; }
+inline F32 splat(float value) {
+  return value - F32{};
+}  // minus: keeps the sign of -0
+inline I32 splat(int32_t value) {
+  return value + I32{};
+}
+inline I32 as_int(F32 value) {
+  return (I32)value;
+}
+inline F32 as_float(I32 value) {
+  return (F32)value;
+}
+inline F32 magnitude(F32 value) {
+  return as_float(as_int(value) & 0x7fffffff);
+}
+inline F32 max(F32 a, F32 b) {
+  return a > b ? a : b;
+}
+inline F32 min(F32 a, F32 b) {
+  return a < b ? a : b;
+}
+inline I32 max(I32 a, I32 b) {
+  return a > b ? a : b;
+}
+inline I32 min(I32 a, I32 b) {
+  return a < b ? a : b;
+}
 
 // ---- widening and rounding, one overload for each element type ----
 
-inline F32 widen(const float* from) { return load<F32>(from); }
-inline F32 widen(const bfloat16* from) { return as_float((I32)(widen_bits(load<U16>(from)) << 16)); }
-inline F32 widen(const float16* from) { return from_half(load<U16>(from)); }
-inline F32 quiet_nan(F32 sign) { return as_float((as_int(sign) & static_cast<int32_t>(0x80000000U)) | 0x7fc00000); }
+inline F32 widen(const float* from) {
+  return load<F32>(from);
+}
+inline F32 widen(const bfloat16* from) {
+  return as_float((I32)(widen_bits(load<U16>(from)) << 16));
+}
+inline F32 widen(const float16* from) {
+  return from_half(load<U16>(from));
+}
+inline F32 quiet_nan(F32 sign) {
+  return as_float((as_int(sign) & static_cast<int32_t>(0x80000000U)) | 0x7fc00000);
+}
 inline F32 widen(const float8_e5m2* from) {
   const F32 value = from_half(widen_bits(load<U8>(from)) << 8);
   return value == value ? value : quiet_nan(value);
@@ -52,8 +79,12 @@ inline F32 widen(const float8_e4m3* from) {
   return is_nan ? quiet_nan(value) : value;
 }
 
-inline void narrow(F32 value, float* into) { save(into, value); }
-inline void narrow(F32 value, float16* into) { save(into, to_half(value)); }
+inline void narrow(F32 value, float* into) {
+  save(into, value);
+}
+inline void narrow(F32 value, float16* into) {
+  save(into, to_half(value));
+}
 inline I32 bfloat16_bits(F32 value) {
   const I32 bits = as_int(value);
   const I32 rounded = bits + 0x7fff + ((bits >> 16) & 1);
@@ -67,11 +98,17 @@ inline void narrow(F32 value, bfloat16* into) {
 template <class T>
 inline F32 round_to(F32 value);
 template <>
-inline F32 round_to<float>(F32 value) { return value; }
+inline F32 round_to<float>(F32 value) {
+  return value;
+}
 template <>
-inline F32 round_to<bfloat16>(F32 value) { return as_float(bfloat16_bits(value) & static_cast<int32_t>(0xffff0000U)); }
+inline F32 round_to<bfloat16>(F32 value) {
+  return as_float(bfloat16_bits(value) & static_cast<int32_t>(0xffff0000U));
+}
 template <>
-inline F32 round_to<float16>(F32 value) { return from_half(to_half(value)); }
+inline F32 round_to<float16>(F32 value) {
+  return from_half(to_half(value));
+}
 
 // ---- parts of a vector: the same arithmetic for the last few elements of a row ----
 
@@ -130,7 +167,8 @@ inline int64_t sum_of(I32 value) {
 inline F32 exp(F32 x) {
   const F32 inside = min(max(x, splat(-104.0F)), splat(89.0F));
   const F32 magic = splat(0x1.8p23F);
-  const F32 shifted = fma(inside, splat(0x1.715476p+0F), magic);  // to nearest: the sum's last bits are the integer
+  const F32 shifted =
+      fma(inside, splat(0x1.715476p+0F), magic);  // to nearest: the sum's last bits are the integer
   const F32 n = shifted - magic;
   const F32 r = fma(n, splat(-0x1.7f7d1cp-20F), fma(n, splat(-0x1.62e4p-1F), inside));
   F32 p = fma(r, splat(0x1.6850e4p-10F), splat(0x1.123bccp-7F));

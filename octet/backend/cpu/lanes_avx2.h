@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What lanes-inl.h builds on, for AVX2 with FMA and F16C: the number of lanes and the operations that the compiler's vector types lack.
+/// What lanes-inl.h builds on, for AVX2 with FMA and F16C: the number of lanes and the operations that the
+/// compiler's vector types lack.
 #pragma once
 
 #include <immintrin.h>
@@ -12,20 +13,30 @@ inline constexpr int kLanes = 8;
 
 using F32 = float __attribute__((vector_size(4 * kLanes)));
 using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
-using F64 = double __attribute__((vector_size(4 * kLanes)));       // half as many lanes
+using F64 = double __attribute__((vector_size(4 * kLanes)));  // half as many lanes
 using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
 using U8 = uint8_t __attribute__((vector_size(kLanes)));
 using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
 
-inline F32 fma(F32 a, F32 b, F32 c) { return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c); }
-inline F32 from_half(U16 bits) { return (F32)_mm256_cvtph_ps((__m128i)bits); }
-inline U16 to_half(F32 value) { return (U16)_mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT); }
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+inline F32 from_half(U16 bits) {
+  return (F32)_mm256_cvtph_ps((__m128i)bits);
+}
+inline U16 to_half(F32 value) {
+  return (U16)_mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT);
+}
 
 /// The lower and the upper lanes.
-inline F64 low_doubles(F32 v) { return (F64)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v)); }
-inline F64 high_doubles(F32 v) { return (F64)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1)); }
+inline F64 low_doubles(F32 v) {
+  return (F64)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v));
+}
+inline F64 high_doubles(F32 v) {
+  return (F64)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1));
+}
 
 /// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
 inline F32 sum_each(const F32* v) {
@@ -37,25 +48,45 @@ inline F32 sum_each(const F32* v) {
 }
 
 /// Whether any bit is set.
-inline bool any(Halves value) { return _mm256_testz_si256((__m256i)value, (__m256i)value) == 0; }
+inline bool any(Halves value) {
+  return _mm256_testz_si256((__m256i)value, (__m256i)value) == 0;
+}
 /// max(a - b, 0).
-inline Halves subtract_saturated(Halves a, Halves b) { return (Halves)_mm256_subs_epu16((__m256i)a, (__m256i)b); }
+inline Halves subtract_saturated(Halves a, Halves b) {
+  return (Halves)_mm256_subs_epu16((__m256i)a, (__m256i)b);
+}
 /// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again.
-inline Bytes pack(Halves a, Halves b) { return (Bytes)_mm256_packus_epi16((__m256i)a, (__m256i)b); }
+inline Bytes pack(Halves a, Halves b) {
+  return (Bytes)_mm256_packus_epi16((__m256i)a, (__m256i)b);
+}
 /// The same with signed saturation, which keeps the highest bit.
-inline Bytes pack_signs(Halves a, Halves b) { return (Bytes)_mm256_packs_epi16((__m256i)a, (__m256i)b); }
-inline Halves low_bytes(Bytes v) { return (Halves)_mm256_unpacklo_epi8((__m256i)v, _mm256_setzero_si256()); }
-inline Halves high_bytes(Bytes v) { return (Halves)_mm256_unpackhi_epi8((__m256i)v, _mm256_setzero_si256()); }
+inline Bytes pack_signs(Halves a, Halves b) {
+  return (Bytes)_mm256_packs_epi16((__m256i)a, (__m256i)b);
+}
+inline Halves low_bytes(Bytes v) {
+  return (Halves)_mm256_unpacklo_epi8((__m256i)v, _mm256_setzero_si256());
+}
+inline Halves high_bytes(Bytes v) {
+  return (Halves)_mm256_unpackhi_epi8((__m256i)v, _mm256_setzero_si256());
+}
 /// What pack made, in the order of the elements.
-inline Bytes in_order(Bytes packed) { return (Bytes)_mm256_permute4x64_epi64((__m256i)packed, 0b11011000); }
+inline Bytes in_order(Bytes packed) {
+  return (Bytes)_mm256_permute4x64_epi64((__m256i)packed, 0b11011000);
+}
 /// A table of 16 bytes in every 128-bit lane; and table[index] for every byte.
 inline Bytes repeat16(const uint8_t* table) {
   return (Bytes)_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
-inline Bytes lookup(Bytes table, Bytes index) { return (Bytes)_mm256_shuffle_epi8((__m256i)table, (__m256i)index); }
+inline Bytes lookup(Bytes table, Bytes index) {
+  return (Bytes)_mm256_shuffle_epi8((__m256i)table, (__m256i)index);
+}
 
-inline U32 widen_bits(U16 v) { return (U32)_mm256_cvtepu16_epi32((__m128i)v); }
-inline U16 widen_bits(U8 v) { return (U16)_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)v)); }
+inline U32 widen_bits(U16 v) {
+  return (U32)_mm256_cvtepu16_epi32((__m128i)v);
+}
+inline U16 widen_bits(U8 v) {
+  return (U16)_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)v));
+}
 /// Lanes hold 0..65535, or 0..255.
 inline U16 low_halves(I32 v) {
   const __m256i packed = _mm256_packus_epi32((__m256i)v, (__m256i)v);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What lanes-inl.h builds on, for AVX-512 (F, BW, VL, DQ): the number of lanes and the operations that the compiler's vector types lack.
+/// What lanes-inl.h builds on, for AVX-512 (F, BW, VL, DQ): the number of lanes and the operations that the
+/// compiler's vector types lack.
 #pragma once
 
 #include <immintrin.h>
@@ -12,45 +13,69 @@ inline constexpr int kLanes = 16;
 
 using F32 = float __attribute__((vector_size(4 * kLanes)));
 using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
-using F64 = double __attribute__((vector_size(4 * kLanes)));       // half as many lanes
+using F64 = double __attribute__((vector_size(4 * kLanes)));  // half as many lanes
 using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
 using U8 = uint8_t __attribute__((vector_size(kLanes)));
 using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
 
-inline F32 fma(F32 a, F32 b, F32 c) { return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
-inline F32 from_half(U16 bits) { return (F32)_mm512_cvtph_ps((__m256i)bits); }
-inline U16 to_half(F32 value) { return (U16)_mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+inline F32 from_half(U16 bits) {
+  return (F32)_mm512_cvtph_ps((__m256i)bits);
+}
+inline U16 to_half(F32 value) {
+  return (U16)_mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 /// The lower and the upper lanes.
-inline F64 low_doubles(F32 v) { return (F64)_mm512_cvtps_pd((__m256)__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7)); }
-inline F64 high_doubles(F32 v) { return (F64)_mm512_cvtps_pd((__m256)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)); }
+inline F64 low_doubles(F32 v) {
+  return (F64)_mm512_cvtps_pd((__m256)__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7));
+}
+inline F64 high_doubles(F32 v) {
+  return (F64)_mm512_cvtps_pd((__m256)__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+}
 
 /// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
 inline F32 sum_each(const F32* v) {
   const auto pairs = [](F32 a, F32 b) {
-    return (F32)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88) + (F32)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd);
+    return (F32)_mm512_shuffle_ps((__m512)a, (__m512)b, 0x88) +
+           (F32)_mm512_shuffle_ps((__m512)a, (__m512)b, 0xdd);
   };
   const auto quarters = [](F32 a, F32 b) {
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
            __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
   };
   F32 fours[4];
-  for (int i = 0; i < 4; ++i) fours[i] = pairs(pairs(v[4 * i], v[4 * i + 1]), pairs(v[4 * i + 2], v[4 * i + 3]));
+  for (int i = 0; i < 4; ++i)
+    fours[i] = pairs(pairs(v[4 * i], v[4 * i + 1]), pairs(v[4 * i + 2], v[4 * i + 3]));
   return quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]));
 }
 
 /// Whether any bit is set.
-inline bool any(Halves value) { return _mm512_test_epi32_mask((__m512i)value, (__m512i)value) != 0; }
+inline bool any(Halves value) {
+  return _mm512_test_epi32_mask((__m512i)value, (__m512i)value) != 0;
+}
 /// max(a - b, 0).
-inline Halves subtract_saturated(Halves a, Halves b) { return (Halves)_mm512_subs_epu16((__m512i)a, (__m512i)b); }
+inline Halves subtract_saturated(Halves a, Halves b) {
+  return (Halves)_mm512_subs_epu16((__m512i)a, (__m512i)b);
+}
 /// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again.
-inline Bytes pack(Halves a, Halves b) { return (Bytes)_mm512_packus_epi16((__m512i)a, (__m512i)b); }
+inline Bytes pack(Halves a, Halves b) {
+  return (Bytes)_mm512_packus_epi16((__m512i)a, (__m512i)b);
+}
 /// The same with signed saturation, which keeps the highest bit.
-inline Bytes pack_signs(Halves a, Halves b) { return (Bytes)_mm512_packs_epi16((__m512i)a, (__m512i)b); }
-inline Halves low_bytes(Bytes v) { return (Halves)_mm512_unpacklo_epi8((__m512i)v, _mm512_setzero_si512()); }
-inline Halves high_bytes(Bytes v) { return (Halves)_mm512_unpackhi_epi8((__m512i)v, _mm512_setzero_si512()); }
+inline Bytes pack_signs(Halves a, Halves b) {
+  return (Bytes)_mm512_packs_epi16((__m512i)a, (__m512i)b);
+}
+inline Halves low_bytes(Bytes v) {
+  return (Halves)_mm512_unpacklo_epi8((__m512i)v, _mm512_setzero_si512());
+}
+inline Halves high_bytes(Bytes v) {
+  return (Halves)_mm512_unpackhi_epi8((__m512i)v, _mm512_setzero_si512());
+}
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) {
   return (Bytes)_mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), (__m512i)packed);
@@ -59,12 +84,22 @@ inline Bytes in_order(Bytes packed) {
 inline Bytes repeat16(const uint8_t* table) {
   return (Bytes)_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
 }
-inline Bytes lookup(Bytes table, Bytes index) { return (Bytes)_mm512_shuffle_epi8((__m512i)table, (__m512i)index); }
+inline Bytes lookup(Bytes table, Bytes index) {
+  return (Bytes)_mm512_shuffle_epi8((__m512i)table, (__m512i)index);
+}
 
-inline U32 widen_bits(U16 v) { return (U32)_mm512_cvtepu16_epi32((__m256i)v); }
-inline U16 widen_bits(U8 v) { return (U16)_mm256_cvtepu8_epi16((__m128i)v); }
+inline U32 widen_bits(U16 v) {
+  return (U32)_mm512_cvtepu16_epi32((__m256i)v);
+}
+inline U16 widen_bits(U8 v) {
+  return (U16)_mm256_cvtepu8_epi16((__m128i)v);
+}
 /// Lanes hold 0..65535, or 0..255.
-inline U16 low_halves(I32 v) { return (U16)_mm512_cvtepi32_epi16((__m512i)v); }
-inline U8 low_bytes_of(I32 v) { return (U8)_mm512_cvtepi32_epi8((__m512i)v); }
+inline U16 low_halves(I32 v) {
+  return (U16)_mm512_cvtepi32_epi16((__m512i)v);
+}
+inline U8 low_bytes_of(I32 v) {
+  return (U8)_mm512_cvtepi32_epi8((__m512i)v);
+}
 
 }  // namespace octet::OCTET_ISA::lanes

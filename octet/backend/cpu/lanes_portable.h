@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What lanes-inl.h builds on, for any processor (vectors of 16 bytes): the number of lanes and the operations that the compiler's vector types lack.
+/// What lanes-inl.h builds on, for any processor (vectors of 16 bytes): the number of lanes and the
+/// operations that the compiler's vector types lack.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +11,18 @@ inline constexpr int kLanes = 4;
 
 using F32 = float __attribute__((vector_size(4 * kLanes)));
 using I32 = int32_t __attribute__((vector_size(4 * kLanes)));
-using F64 = double __attribute__((vector_size(4 * kLanes)));       // half as many lanes
+using F64 = double __attribute__((vector_size(4 * kLanes)));  // half as many lanes
 using U32 = uint32_t __attribute__((vector_size(4 * kLanes)));
 using U8 = uint8_t __attribute__((vector_size(kLanes)));
 using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full register of 16-bit lanes
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
 
-inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
-/// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put in.
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return a * b + c;
+}
+/// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put
+/// in.
 inline F32 from_half(U16 bits) {
   const I32 wide = __builtin_convertvector(bits, I32);
   const I32 sign = (wide & 0x8000) << 16;
@@ -40,8 +44,12 @@ inline U16 to_half(F32 value) {
 }
 
 /// The lower and the upper lanes.
-inline F64 low_doubles(F32 v) { return F64{static_cast<double>(v[0]), static_cast<double>(v[1])}; }
-inline F64 high_doubles(F32 v) { return F64{static_cast<double>(v[2]), static_cast<double>(v[3])}; }
+inline F64 low_doubles(F32 v) {
+  return F64{static_cast<double>(v[0]), static_cast<double>(v[1])};
+}
+inline F64 high_doubles(F32 v) {
+  return F64{static_cast<double>(v[2]), static_cast<double>(v[3])};
+}
 
 /// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
 inline F32 sum_each(const F32* v) {
@@ -58,21 +66,30 @@ inline bool any(Halves value) {
   return (words[0] | words[1]) != 0;
 }
 /// max(a - b, 0).
-inline Halves subtract_saturated(Halves a, Halves b) { return a > b ? a - b : Halves{}; }
-/// Both vectors to bytes (they hold no more), in the order in which low_bytes and high_bytes take them apart again.
+inline Halves subtract_saturated(Halves a, Halves b) {
+  return a > b ? a - b : Halves{};
+}
+/// Both vectors to bytes (they hold no more), in the order in which low_bytes and high_bytes take them apart
+/// again.
 inline Bytes pack(Halves a, Halves b) {
-  return __builtin_shufflevector((Bytes)a, (Bytes)b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return __builtin_shufflevector((Bytes)a, (Bytes)b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
+                                 30);
 }
 /// The high bytes, of which the highest bit is wanted.
-inline Bytes pack_signs(Halves a, Halves b) { return pack(a >> 8, b >> 8); }
+inline Bytes pack_signs(Halves a, Halves b) {
+  return pack(a >> 8, b >> 8);
+}
 inline Halves low_bytes(Bytes v) {
   return (Halves)__builtin_shufflevector(v, Bytes{}, 0, 16, 1, 16, 2, 16, 3, 16, 4, 16, 5, 16, 6, 16, 7, 16);
 }
 inline Halves high_bytes(Bytes v) {
-  return (Halves)__builtin_shufflevector(v, Bytes{}, 8, 16, 9, 16, 10, 16, 11, 16, 12, 16, 13, 16, 14, 16, 15, 16);
+  return (Halves)__builtin_shufflevector(v, Bytes{}, 8, 16, 9, 16, 10, 16, 11, 16, 12, 16, 13, 16, 14, 16, 15,
+                                         16);
 }
 /// What pack made, in the order of the elements.
-inline Bytes in_order(Bytes packed) { return packed; }
+inline Bytes in_order(Bytes packed) {
+  return packed;
+}
 /// A table of 16 bytes in every 128-bit lane; and table[index] for every byte.
 inline Bytes repeat16(const uint8_t* table) {
   Bytes result;
@@ -85,10 +102,18 @@ inline Bytes lookup(Bytes table, Bytes index) {
   return result;
 }
 
-inline U32 widen_bits(U16 v) { return __builtin_convertvector(v, U32); }
-inline U16 widen_bits(U8 v) { return __builtin_convertvector(v, U16); }
+inline U32 widen_bits(U16 v) {
+  return __builtin_convertvector(v, U32);
+}
+inline U16 widen_bits(U8 v) {
+  return __builtin_convertvector(v, U16);
+}
 /// Lanes hold 0..65535, or 0..255.
-inline U16 low_halves(I32 v) { return __builtin_convertvector((U32)v, U16); }
-inline U8 low_bytes_of(I32 v) { return __builtin_convertvector((U32)v, U8); }
+inline U16 low_halves(I32 v) {
+  return __builtin_convertvector((U32)v, U16);
+}
+inline U8 low_bytes_of(I32 v) {
+  return __builtin_convertvector((U32)v, U8);
+}
 
 }  // namespace octet::OCTET_ISA::lanes

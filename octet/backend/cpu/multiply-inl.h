@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The multiply, written once over simd_<isa>.h. Included by kernels_<isa>.cpp after it.
 ///
-/// Every output is summed over k in ascending order in one float32 accumulator, whichever of the loops below computes
-/// it; where they stop between chunks of columns the accumulators are stored and loaded again, which changes no bit.
+/// Every output is summed over k in ascending order in one float32 accumulator, whichever of the loops below
+/// computes it; where they stop between chunks of columns the accumulators are stored and loaded again, which
+/// changes no bit.
 #pragma once
 
 #include <cstring>
@@ -17,7 +18,8 @@ inline constexpr int64_t kRows = 64;
 inline constexpr int64_t kPanelVectors = kRows / kLanes;
 /// How far ahead of the multiply a line of weights is asked for: by a single pass over them,
 inline constexpr int64_t kPrefetchBytes = 4096;
-/// and where several strips pass over a chunk of columns one after another: the strip's own lines in the next chunk.
+/// and where several strips pass over a chunk of columns one after another: the strip's own lines in the next
+/// chunk.
 template <class W>
 inline constexpr int64_t kChunkBytes = kChunkCells / W::kCells * kCellBytes;
 /// Where each token's pass is short, a chunk and the next one share the first cache with x.
@@ -36,7 +38,8 @@ struct Strip {
 
 /// One token: the vectors of rows one after another, its cells of x in registers.
 template <class W, int V, int64_t kGroupBytes>
-inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups, F32 (&sum)[V], Specials& specials) {
+inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups, F32 (&sum)[V],
+                         Specials& specials) {
   for (int64_t g = 0; g < groups; ++g) {
     typename W::Operand cells[W::kCells];
 #pragma GCC unroll 4
@@ -117,8 +120,8 @@ inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specia
   }
 }
 
-/// V vectors of rows times T tokens, the weights widened in registers. `kGroupBytes` is the distance between groups.
-/// Not inlined: each has the registers to itself.
+/// V vectors of rows times T tokens, the weights widened in registers. `kGroupBytes` is the distance between
+/// groups. Not inlined: each has the registers to itself.
 template <class W, int V, int T, int64_t kGroupBytes>
 [[gnu::noinline]] void multiply_strip(const Strip& strip, Specials& specials) {
   F32 sum[T][V];
@@ -145,7 +148,8 @@ template <class W, int V, int T, int64_t kGroupBytes>
 
 /// Widens the strip's groups into cells that follow each other: [groups * kCells][V * kLanes].
 template <class W, int V>
-[[gnu::noinline]] void decode_strip(const std::byte* weights, int64_t groups, std::byte* cells, Specials& specials) {
+[[gnu::noinline]] void decode_strip(const std::byte* weights, int64_t groups, std::byte* cells,
+                                    Specials& specials) {
   Specials seen = specials;
   for (int64_t g = 0; g < groups; ++g) {
 #pragma GCC unroll 16
@@ -156,7 +160,8 @@ template <class W, int V>
       if constexpr (W::kHasSpecials) seen.see(lanes);
       const typename W::Prepared prepared = W::prepare(lanes);
 #pragma GCC unroll 4
-      for (int j = 0; j < W::kCells; ++j) store_cells(cells + (j * V + v) * kLanes * 4, W::widen(prepared, j));
+      for (int j = 0; j < W::kCells; ++j)
+        store_cells(cells + (j * V + v) * kLanes * 4, W::widen(prepared, j));
     }
     weights += kCellBytes;
     cells += W::kCells * V * kLanes * 4;
@@ -217,8 +222,12 @@ inline void multiply_decoded(const Chunk& c, Specials& specials) {
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t begin = c.tokens * tile / tiles;
       const int64_t end = c.tokens * (tile + 1) / tiles;
-      const Strip strip = {c.decoded, c.groups * W::kCells, c.x + begin * c.x_stride, c.x_stride,
-                           c.sums + begin * kRows + v * kLanes, c.resume};
+      const Strip strip = {c.decoded,
+                           c.groups * W::kCells,
+                           c.x + begin * c.x_stride,
+                           c.x_stride,
+                           c.sums + begin * kRows + v * kLanes,
+                           c.resume};
       multiply_tile<W, kTileTokens>(end - begin, strip, specials);
     }
   }
@@ -344,7 +353,8 @@ inline float largest_magnitude(const float* x, int64_t count) {
   const F32 mask = as_float(set1(0x7fffffff));
   F32 most = zero();
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) most = max(as_float(bit_and(as_int(load(x + i)), as_int(mask))), most);
+  for (; i + kLanes <= count; i += kLanes)
+    most = max(as_float(bit_and(as_int(load(x + i)), as_int(mask))), most);
   float lanes[kLanes];
   store(lanes, most);
   float result = 0;

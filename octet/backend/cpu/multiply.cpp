@@ -24,16 +24,23 @@ constexpr int64_t kPieceColumns = 1024;
 
 WeightFormat format_of(DType dtype) {
   switch (dtype) {
-    case DType::kF8E4M3: return WeightFormat::kE4M3;
-    case DType::kF8E5M2: return WeightFormat::kE5M2;
-    case DType::kBF16: return WeightFormat::kBF16;
-    case DType::kF16: return WeightFormat::kF16;
-    case DType::kF32: return WeightFormat::kF32;
-    default: throw ArgumentError("gemm: weights of " + std::string(to_string(dtype)) + " cannot be multiplied with");
+    case DType::kF8E4M3:
+      return WeightFormat::kE4M3;
+    case DType::kF8E5M2:
+      return WeightFormat::kE5M2;
+    case DType::kBF16:
+      return WeightFormat::kBF16;
+    case DType::kF16:
+      return WeightFormat::kF16;
+    case DType::kF32:
+      return WeightFormat::kF32;
+    default:
+      throw ArgumentError("gemm: weights of " + std::string(to_string(dtype)) + " cannot be multiplied with");
   }
 }
 
-/// How far below its value an accumulator is held, in powers of two, so that x * 2^(exponent - down) stays finite.
+/// How far below its value an accumulator is held, in powers of two, so that x * 2^(exponent - down) stays
+/// finite.
 int down_scaling(float amax) {
   if (amax < 0x1p7F) return 0;
   if (amax < 0x1p17F) return 10;
@@ -92,7 +99,8 @@ struct CpuMultiply::Call {
 CpuMultiply::CpuMultiply(Machine machine)
     : machine_(machine),
       cells_(machine.allocator, machine.ledger, "workspace", kPackBytes),
-      scratch_(machine.allocator, machine.ledger, "workspace", machine.threads.threads() * kPanelScratchBytes),
+      scratch_(machine.allocator, machine.ledger, "workspace",
+               machine.threads.threads() * kPanelScratchBytes),
       up_(kMaxTokens) {
   segments_.reserve(1024);
   pack_runs_.reserve(1024);
@@ -114,15 +122,17 @@ void CpuMultiply::run(const Activations& x, const QuantMatrixView& w, ConstTenso
   for (size_t p = 0; p < (grid ? w.parts.size() : 1); ++p) {
     const ScalePart* part = grid ? &w.parts[p] : nullptr;
     const auto done = [&](const ScalePart& earlier) { return same_columns(earlier, *part); };
-    if (grid && std::any_of(w.parts.begin(), w.parts.begin() + static_cast<std::ptrdiff_t>(p), done)) continue;
+    if (grid && std::any_of(w.parts.begin(), w.parts.begin() + static_cast<std::ptrdiff_t>(p), done))
+      continue;
     plan_columns(call, part);
     const int64_t fitting = std::clamp<int64_t>(cells_.bytes() / (call.x_stride * 4), 1, kMaxTokens);
     for (int64_t t = 0; t < y.rows(); t += fitting) run_tokens(call, t, std::min(t + fitting, y.rows()));
   }
 }
 
-/// Cuts the columns into segments, at the boundaries of the grid of w and of that of x. A segment that begins inside a
-/// lane shares it with its neighbour: each has the lane in its own copy of x, zero in the columns that are the other's.
+/// Cuts the columns into segments, at the boundaries of the grid of w and of that of x. A segment that begins
+/// inside a lane shares it with its neighbour: each has the lane in its own copy of x, zero in the columns
+/// that are the other's.
 void CpuMultiply::plan_columns(Call& call, const ScalePart* grid) {
   call.grid = grid;
   segments_.clear();
@@ -174,14 +184,17 @@ void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
   const int exponent = call.pairs ? 0 : machine_.kernels.weight_exponent[static_cast<size_t>(call.format)];
   int down = 0;
   if (exponent != 0) {
-    down = call.x.quantized ? 10 : down_scaling(machine_.kernels.abs_max(call.x.dense.row<float>(token), call.w.cols));
+    down = call.x.quantized
+               ? 10
+               : down_scaling(machine_.kernels.abs_max(call.x.dense.row<float>(token), call.w.cols));
   }
   up_[static_cast<size_t>(slot)] = std::ldexp(1.0F, down);
   const float multiplier = std::ldexp(1.0F, exponent - down);
   for (const PackRun& run : pack_runs_) pack_run(call, run, token, slot, multiplier);
 }
 
-void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier) {
+void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot,
+                           float multiplier) {
   std::byte* cells = cells_.data() + (slot * call.x_stride + run.cell) * 4;
   if (run.cells == 0) return;
   std::memset(cells, 0, static_cast<size_t>(call.lane_cells * 4));
@@ -212,7 +225,8 @@ void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   const int64_t panel_bytes = std::max<int64_t>(1, ceil_div(call.w.cols, call.lane_columns) * kCellBytes);
   const int64_t step = std::clamp<int64_t>(kTaskBytes / panel_bytes, 1, ceil_div(panels, threads));
   const int64_t groups = ceil_div(panels, step);
-  const int64_t splits = std::clamp<int64_t>(2 * threads / panels, 1, std::max<int64_t>(1, tokens / kSplitTokens));
+  const int64_t splits =
+      std::clamp<int64_t>(2 * threads / panels, 1, std::max<int64_t>(1, tokens / kSplitTokens));
 
   const auto work = [&](int64_t index, int worker) {
     const int64_t first = begin + tokens * (index % splits) / splits;
@@ -226,14 +240,16 @@ void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
     if (call.x.quantized && call.x.quantized->scale_kind != ScaleKind::kNone) {
       const ScalePart* x_grid = call.x_grid();
       task.x_scale_stride = x_grid != nullptr ? x_grid->grid_cols : 1;
-      task.x_scales = call.x.quantized->scales + (x_grid != nullptr ? x_grid->first_scale : 0) + first * task.x_scale_stride;
+      task.x_scales = call.x.quantized->scales + (x_grid != nullptr ? x_grid->first_scale : 0) +
+                      first * task.x_scale_stride;
     }
     task.tokens = last - first;
     task.y = call.y.row<float>(first);
     task.y_stride = call.y.row_stride();
     task.scratch = scratch_.data() + worker * kPanelScratchBytes;
     const int64_t group = index / splits;
-    for (int64_t p = group * step; p < std::min((group + 1) * step, panels); ++p) run_panel(call, p, {first, last}, task);
+    for (int64_t p = group * step; p < std::min((group + 1) * step, panels); ++p)
+      run_panel(call, p, {first, last}, task);
   };
   if (tokens * call.w.rows * call.w.cols < kSmallWork) {
     for (int64_t i = 0; i < groups * splits; ++i) work(i, 0);
@@ -281,9 +297,10 @@ void CpuMultiply::run_rows(const Call& call, IndexRange rows, IndexRange tokens,
       const int64_t block = (row - part.row_begin + part.row_phase) / part.block_rows;
       const int64_t block_end = part.row_begin + (block + 1) * part.block_rows - part.row_phase;
       const int64_t stop = std::min({end, part.row_end, block_end});
-      runs[static_cast<size_t>(task.run_count++)] = {.begin = static_cast<int32_t>(row - first),
-                                                     .end = static_cast<int32_t>(stop - first),
-                                                     .scales = w.scales + part.first_scale + block * part.grid_cols};
+      runs[static_cast<size_t>(task.run_count++)] = {
+          .begin = static_cast<int32_t>(row - first),
+          .end = static_cast<int32_t>(stop - first),
+          .scales = w.scales + part.first_scale + block * part.grid_cols};
       row = stop;
     }
     task.runs = runs.data();

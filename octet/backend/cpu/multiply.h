@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Backend::gemm on the processor: packs x once, then hands panels of w to the kernels of one instruction set.
+/// Backend::gemm on the processor: packs x once, then hands panels of w to the kernels of one instruction
+/// set.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 
 namespace octet {
 
-/// Owns the workspace of the multiply, taken at construction: no call allocates but the first few, which may lengthen
-/// the list of segments, and one with more columns than ever fit. Not thread-safe.
+/// Owns the workspace of the multiply, taken at construction: no call allocates but the first few, which may
+/// lengthen the list of segments, and one with more columns than ever fit. Not thread-safe.
 class CpuMultiply {
  public:
   /// All must outlive it.
@@ -29,7 +30,8 @@ class CpuMultiply {
 
  private:
   struct Call;
-  /// Columns that lie together in a packed row: [begin, end), the first of them `lead` columns into the cell `cell`.
+  /// Columns that lie together in a packed row: [begin, end), the first of them `lead` columns into the cell
+  /// `cell`.
   struct PackRun {
     int64_t begin = 0;
     int64_t end = 0;
@@ -48,8 +50,8 @@ class CpuMultiply {
   void reserve_cells(int64_t bytes);
 
   Machine machine_;
-  Buffer cells_;    // packed rows of x
-  Buffer scratch_;  // kPanelScratchBytes for each thread
+  Buffer cells_;           // packed rows of x
+  Buffer scratch_;         // kPanelScratchBytes for each thread
   std::vector<float> up_;  // [kMaxTokens]
   std::vector<MultiplySegment> segments_;
   std::vector<PackRun> pack_runs_;

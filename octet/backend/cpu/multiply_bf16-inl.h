@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The multiply by the dot product of pairs of bfloat16: the loops of multiply-inl.h over other operands. Every path
-/// takes the same pairs (k, k + 1) from even k in ascending order. The instruction counts subnormal operands and
-/// results (below 2^-126) as zero; no FP8 code widens to one.
+/// The multiply by the dot product of pairs of bfloat16: the loops of multiply-inl.h over other operands.
+/// Every path takes the same pairs (k, k + 1) from even k in ascending order. The instruction counts
+/// subnormal operands and results (below 2^-126) as zero; no FP8 code widens to one.
 #pragma once
 
 #include "octet/backend/cpu/multiply-inl.h"
@@ -32,7 +32,8 @@ struct ByteTables {
   alignas(64) uint8_t high[128];
 };
 
-/// The bits of a magnitude as bfloat16, exact. Subnormal codes are normal there: shifted until the leading bit drops out.
+/// The bits of a magnitude as bfloat16, exact. Subnormal codes are normal there: shifted until the leading
+/// bit drops out.
 template <int kMantissa, int kBias, int kMostFinite>
 constexpr uint32_t magnitude_as_bf16(int code) {
   const int mantissa = code & ((1 << kMantissa) - 1);
@@ -70,7 +71,7 @@ struct PairsFp8 : PairOperands {
   static constexpr ByteTables kTables = byte_tables<kMantissa, kBias, kMostFinite>();
 
   struct Prepared {
-    I32 low;   // the low bytes of all bfloat16: those of columns (0, 1) of four rows, then those of (2, 3)
+    I32 low;  // the low bytes of all bfloat16: those of columns (0, 1) of four rows, then those of (2, 3)
     I32 high;
   };
 

@@ -40,8 +40,8 @@ struct FormatF32 : F32Operands {
   static F32 widen(I32 lanes, int) { return as_float(lanes); }
 };
 
-/// Sign, exponent and mantissa of each byte moved to their places in a float32: the value times 2^-(127 - bias),
-/// subnormal codes included, which become float32 subnormals.
+/// Sign, exponent and mantissa of each byte moved to their places in a float32: the value times 2^-(127 -
+/// bias), subnormal codes included, which become float32 subnormals.
 template <int kMantissa, int kMost>
 struct FormatFp8 : F32Operands {
   using Decoded = FormatF32;
@@ -53,7 +53,8 @@ struct FormatFp8 : F32Operands {
   static constexpr int32_t kHalfMask = 0x8000 | (0x7f << (8 - kShift));
   static constexpr auto kMask = static_cast<int32_t>(static_cast<uint32_t>(kHalfMask) * 0x10001U);
 
-  /// The upper halves of float32: those of two columns side by side, in fewer steps than each in a lane of its own.
+  /// The upper halves of float32: those of two columns side by side, in fewer steps than each in a lane of
+  /// its own.
   struct Prepared {
     I32 even;  // columns 0 and 2
     I32 odd;   // columns 1 and 3
@@ -65,7 +66,8 @@ struct FormatFp8 : F32Operands {
   }
   static F32 widen(const Prepared& p, int column) {
     const I32 pair = column % 2 == 0 ? p.even : p.odd;
-    return as_float(column < 2 ? shift_left<16>(pair) : bit_and(pair, set1(static_cast<int32_t>(0xffff0000U))));
+    return as_float(column < 2 ? shift_left<16>(pair)
+                               : bit_and(pair, set1(static_cast<int32_t>(0xffff0000U))));
   }
 };
 using FormatE4M3 = FormatFp8<3, 0x7e>;
@@ -79,7 +81,8 @@ struct FormatBF16 : F32Operands {
   static constexpr bool kHasSpecials = false;
   static constexpr int kLargestFinite = 0;
   static F32 widen(I32 lanes, int column) {
-    return as_float(column == 0 ? shift_left<16>(lanes) : bit_and(lanes, set1(static_cast<int32_t>(0xffff0000U))));
+    return as_float(column == 0 ? shift_left<16>(lanes)
+                                : bit_and(lanes, set1(static_cast<int32_t>(0xffff0000U))));
   }
 };
 
@@ -88,7 +91,9 @@ struct FormatF16 : F32Operands {
   static constexpr int kCells = 2;
   static constexpr bool kHasSpecials = false;
   static constexpr int kLargestFinite = 0;
-  static F32 widen(I32 lanes, int column) { return column == 0 ? widen_f16_low(lanes) : widen_f16_high(lanes); }
+  static F32 widen(I32 lanes, int column) {
+    return column == 0 ? widen_f16_low(lanes) : widen_f16_high(lanes);
+  }
 };
 
 }  // namespace

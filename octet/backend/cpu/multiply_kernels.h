@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The kernels of the multiply y = x * w^T: one panel of 64 rows of w at a time, for any number of tokens.
 ///
-/// Words used here: a *group* is 256 bytes of a panel, the 32-bit lanes of its 64 rows for the next n columns; a *cell*
-/// is 4 bytes of a packed row of x, either one float32 or two bfloat16, and what one multiply instruction takes from
-/// it; a *segment* is a run of columns with one accumulator for each output (the whole row, or one block of columns).
+/// Words used here: a *group* is 256 bytes of a panel, the 32-bit lanes of its 64 rows for the next n
+/// columns; a *cell* is 4 bytes of a packed row of x, either one float32 or two bfloat16, and what one
+/// multiply instruction takes from it; a *segment* is a run of columns with one accumulator for each output
+/// (the whole row, or one block of columns).
 #pragma once
 
 #include <cstddef>
@@ -24,10 +25,11 @@ inline constexpr int64_t kCellBytes = 256;
 
 struct MultiplySegment {
   int64_t first_group = 0;  ///< of the panel
-  int64_t groups = 0;       ///< those cut by the segment's ends included: x is zero in the columns that are not its own
-  int64_t x_cell = 0;       ///< where its columns begin in a packed row of x
-  int64_t x_scale = 0;      ///< index of its scale in a row of scales of x
-  int64_t w_scale = 0;      ///< index of its scale in a row of the grid of w
+  int64_t groups =
+      0;  ///< those cut by the segment's ends included: x is zero in the columns that are not its own
+  int64_t x_cell = 0;   ///< where its columns begin in a packed row of x
+  int64_t x_scale = 0;  ///< index of its scale in a row of scales of x
+  int64_t w_scale = 0;  ///< index of its scale in a row of the grid of w
 };
 
 /// Rows [begin, end) of a panel that share a row of the grid.
@@ -37,7 +39,8 @@ struct ScaleRun {
   const float* scales = nullptr;  ///< [grid_cols]
 };
 
-/// One panel and some tokens. y [t, r] = sum over segments of (sum of products) * factor[t] * scale[r], plus bias[r].
+/// One panel and some tokens. y [t, r] = sum over segments of (sum of products) * factor[t] * scale[r], plus
+/// bias[r].
 struct PanelTask {
   const std::byte* weights = nullptr;  ///< the first group; row-major: the first row
   int64_t row_bytes = 0;               ///< row-major: bytes of a row; 0 when the panel lies in groups
@@ -45,9 +48,9 @@ struct PanelTask {
   const MultiplySegment* segments = nullptr;
   int64_t segment_count = 0;
 
-  const std::byte* x = nullptr;  ///< cells [tokens, x_stride]
-  int64_t x_stride = 0;          ///< in cells
-  const float* up = nullptr;     ///< [tokens] powers of two that undo the scaling of x
+  const std::byte* x = nullptr;     ///< cells [tokens, x_stride]
+  int64_t x_stride = 0;             ///< in cells
+  const float* up = nullptr;        ///< [tokens] powers of two that undo the scaling of x
   const float* x_scales = nullptr;  ///< [tokens, x_scale_stride] or null for none
   int64_t x_scale_stride = 0;
   int64_t tokens = 0;  ///< 1..kMaxTokens
@@ -65,16 +68,19 @@ struct PanelTask {
   std::byte* scratch = nullptr;  ///< panel_scratch_bytes(), aligned to 64 bytes
 };
 
-/// Bytes of scratch of one panel task: sums [kMaxTokens, 64], decoded cells and gathered groups [kChunkCells, 64].
+/// Bytes of scratch of one panel task: sums [kMaxTokens, 64], decoded cells and gathered groups [kChunkCells,
+/// 64].
 inline constexpr int64_t kPanelScratchBytes = (kMaxTokens + 2 * kChunkCells) * kCellBytes;
 
-/// Returns whether a code without a finite value (NaN, infinity) was seen: then the rows that hold one are wrong.
+/// Returns whether a code without a finite value (NaN, infinity) was seen: then the rows that hold one are
+/// wrong.
 using PanelKernel = bool (*)(const PanelTask& task);
 
 struct MultiplyKernels {
   PanelKernel f32[kWeightFormats];   ///< over cells of one float32
   PanelKernel bf16[kWeightFormats];  ///< over cells of two bfloat16; null where there is none
-  /// Each element of w comes into the float32 multiply times 2^-weight_exponent: x must carry 2^weight_exponent.
+  /// Each element of w comes into the float32 multiply times 2^-weight_exponent: x must carry
+  /// 2^weight_exponent.
   int weight_exponent[kWeightFormats];
   /// cells[i] = x[i] * multiplier.
   void (*pack_f32)(const float* x, int64_t count, float multiplier, float* cells);

@@ -52,8 +52,8 @@ void widen_vector(ConstTensorView x, int64_t begin, std::span<float> out) {
   });
 }
 
-void multiply_nonfinite_rows(const Activations& x, const QuantMatrixView& w, IndexRange rows, IndexRange tokens,
-                             TensorView y) {
+void multiply_nonfinite_rows(const Activations& x, const QuantMatrixView& w, IndexRange rows,
+                             IndexRange tokens, TensorView y) {
   for (int64_t row = rows.begin; row < rows.end; ++row) {
     if (!holds_nonfinite(w, row)) continue;
     for (int64_t token = tokens.begin; token < tokens.end; ++token) {

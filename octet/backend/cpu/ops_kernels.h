@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The kernels of a step beside the multiply: element by element, and attention. Plain data only, see kernels.h.
+/// The kernels of a step beside the multiply: element by element, and attention. Plain data only, see
+/// kernels.h.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +30,8 @@ struct RotateRun {
   int64_t count = 0;
 };
 
-/// Values that share one scale, found here: max(max(amax, amax_floor) / max, scale_floor), unless it is given.
+/// Values that share one scale, found here: max(max(amax, amax_floor) / max, scale_floor), unless it is
+/// given.
 struct ActivationRun {
   const float* x = nullptr;
   int64_t count = 0;
@@ -50,9 +52,9 @@ struct ElementwiseKernels {
   float (*quantize)(const ActivationRun& run);
 };
 
-/// Keys are walked in chunks, and chunks gathered in partitions, both counted from the sequence's start. A partition is
-/// summed on its own and the partitions are then merged in order, so whether they were computed by one thread or by
-/// several makes no difference.
+/// Keys are walked in chunks, and chunks gathered in partitions, both counted from the sequence's start. A
+/// partition is summed on its own and the partitions are then merged in order, so whether they were computed
+/// by one thread or by several makes no difference.
 inline constexpr int64_t kChunkKeys = 32;
 inline constexpr int64_t kPartitionKeys = 512;
 /// Query vectors (rows times heads that share a key head) that walk the keys together.
@@ -72,10 +74,10 @@ struct AttentionTile {
   const int32_t* blocks = nullptr;  ///< of the sequence
   int64_t head = 0;                 ///< of the keys
   float scale = 1;
-  int count = 0;                    ///< query vectors, at most kTileQueries
+  int count = 0;  ///< query vectors, at most kTileQueries
   const float* q[kTileQueries];
   float* y[kTileQueries];
-  int64_t begin[kTileQueries];      ///< the keys that a query sees
+  int64_t begin[kTileQueries];  ///< the keys that a query sees
   int64_t end[kTileQueries];
 };
 
@@ -96,7 +98,8 @@ struct AttentionScratch {
 
 struct AttentionKernels {
   /// Sets `state` to what the keys of one partition give.
-  void (*partition)(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch, const AttentionState& state);
+  void (*partition)(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
+                    const AttentionState& state);
   /// into = into merged with part.
   void (*merge)(const AttentionTile& tile, const AttentionState& part, const AttentionState& into);
   void (*finish)(const AttentionTile& tile, const AttentionState& state);

@@ -59,16 +59,21 @@ struct Divisor {
   F32 scale;
   F32 reciprocal;
 
-  Divisor(QuotientKind quotient, float value) : kind(quotient), scale(splat(value)), reciprocal(1.0F / scale) {}
+  Divisor(QuotientKind quotient, float value)
+      : kind(quotient), scale(splat(value)), reciprocal(1.0F / scale) {}
 };
 
 template <class T>
 inline F32 quotient(F32 x, const Divisor& by) {
   switch (by.kind) {
-    case QuotientKind::kRaw: return x;
-    case QuotientKind::kDivide: return x / by.scale;
-    case QuotientKind::kReciprocal: return x * by.reciprocal;
-    case QuotientKind::kDivideRounded: return round_to<T>(x / by.scale);
+    case QuotientKind::kRaw:
+      return x;
+    case QuotientKind::kDivide:
+      return x / by.scale;
+    case QuotientKind::kReciprocal:
+      return x * by.reciprocal;
+    case QuotientKind::kDivideRounded:
+      return round_to<T>(x / by.scale);
   }
   return x;
 }
@@ -193,7 +198,8 @@ struct TableLanes {
   Bytes last;
   Halves base;
   Halves span;
-  F32 minus_scale;  // times the power of two by which a code's bits, read as a float32, fall short of its value
+  F32 minus_scale;  // times the power of two by which a code's bits, read as a float32, fall short of its
+                    // value
   Halves magnitude_bits = Halves{} + static_cast<uint16_t>(0x7fff);
   Halves mantissa_bits = Halves{} + static_cast<uint16_t>(127);
   Bytes binade_bits;
@@ -215,7 +221,8 @@ struct TableLanes {
   }
 };
 
-/// Signal and noise of some hundred values in float32, whose products with a table's scale cannot over- or underflow.
+/// Signal and noise of some hundred values in float32, whose products with a table's scale cannot over- or
+/// underflow.
 struct ShortSums {
   F32 even_signal{};
   F32 odd_signal{};
@@ -236,15 +243,18 @@ struct ShortSums {
     odd_noise = fma(odd_error, odd_error, odd_noise);
   }
   void add_to(LaneSums& sums) const {
-    sums.signal += low_doubles(even_signal) + high_doubles(even_signal) + low_doubles(odd_signal) + high_doubles(odd_signal);
-    sums.noise += low_doubles(even_noise) + high_doubles(even_noise) + low_doubles(odd_noise) + high_doubles(odd_noise);
+    sums.signal += low_doubles(even_signal) + high_doubles(even_signal) + low_doubles(odd_signal) +
+                   high_doubles(odd_signal);
+    sums.noise +=
+        low_doubles(even_noise) + high_doubles(even_noise) + low_doubles(odd_noise) + high_doubles(odd_noise);
   }
 };
 
-/// Up to `turns` turns; ends before one that holds a value out of the table's reach. Returns how many were done.
+/// Up to `turns` turns; ends before one that holds a value out of the table's reach. Returns how many were
+/// done.
 template <class Format>
-[[gnu::noinline]] int64_t quantize_turns(const bfloat16* x, int64_t turns, const TableLanes& table, std::byte* codes,
-                                         LaneSums& sums) {
+[[gnu::noinline]] int64_t quantize_turns(const bfloat16* x, int64_t turns, const TableLanes& table,
+                                         std::byte* codes, LaneSums& sums) {
   using Signs = int8_t __attribute__((vector_size(4 * kLanes)));
   constexpr int kStepBits = 7 - Format::kMantissa;
   ShortSums short_sums;
@@ -293,7 +303,8 @@ inline void quantize_by_table(const QuantizeKind& kind, const QuantizeRun& run, 
 }
 
 template <class Format>
-inline void quantize_format(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table, LaneSums& sums) {
+inline void quantize_format(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
+                            LaneSums& sums) {
   if (kind.from == DType::kBF16 && kind.quotient != QuotientKind::kRaw) {
     if (!table.made || table.scale != run.scale) make_table<Format>(kind, run.scale, table);
     if (table.usable) return quantize_by_table<Format>(kind, run, table, sums);
@@ -301,7 +312,8 @@ inline void quantize_format(const QuantizeKind& kind, const QuantizeRun& run, Ma
   visit_real(kind.from, [&]<class T>() { quantize_long<T, Format>(kind, run, sums); });
 }
 
-inline void quantize(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table, QuantizeSums& sums) {
+inline void quantize(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
+                     QuantizeSums& sums) {
   LaneSums lane_sums;
   if (kind.to == DType::kF8E4M3) {
     quantize_format<E4M3>(kind, run, table, lane_sums);
@@ -318,7 +330,9 @@ inline void convert(DType from, const std::byte* x, int64_t count, DType to, std
     visit_real(to, [&]<class To>() {
       const auto* source = reinterpret_cast<const From*>(x);
       auto* target = reinterpret_cast<To*>(y);
-      for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) { narrow_some(widen_some(source + i, n), target + i, n); });
+      for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+        narrow_some(widen_some(source + i, n), target + i, n);
+      });
     });
   });
 }
@@ -326,7 +340,9 @@ inline void convert(DType from, const std::byte* x, int64_t count, DType to, std
 inline void widen_run(DType from, const std::byte* x, int64_t count, float scale, float* y) {
   visit_any(from, [&]<class From>() {
     const auto* source = reinterpret_cast<const From*>(x);
-    for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) { narrow_some(scale * widen_some(source + i, n), y + i, n); });
+    for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+      narrow_some(scale * widen_some(source + i, n), y + i, n);
+    });
   });
 }
 
@@ -343,8 +359,10 @@ inline FourRows transpose(const FourRows& in) {
   const Words high01 = __builtin_shufflevector(in.row[0], in.row[1], 2, 6, 3, 7);
   const Words low23 = __builtin_shufflevector(in.row[2], in.row[3], 0, 4, 1, 5);
   const Words high23 = __builtin_shufflevector(in.row[2], in.row[3], 2, 6, 3, 7);
-  return {{__builtin_shufflevector(low01, low23, 0, 1, 4, 5), __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
-           __builtin_shufflevector(high01, high23, 0, 1, 4, 5), __builtin_shufflevector(high01, high23, 2, 3, 6, 7)}};
+  return {{__builtin_shufflevector(low01, low23, 0, 1, 4, 5),
+           __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
+           __builtin_shufflevector(high01, high23, 0, 1, 4, 5),
+           __builtin_shufflevector(high01, high23, 2, 3, 6, 7)}};
 }
 
 /// Moves whole 4x4 words by `fast(row, word)` and the rest one by one by `slow(row, word)`.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The kernels of loading: absolute maxima, quantizing, rounding, widening, and the way into and out of kLanes64.
-/// They work on runs: consecutive elements of one row that share a scale. Plain data only, see kernels.h.
+/// The kernels of loading: absolute maxima, quantizing, rounding, widening, and the way into and out of
+/// kLanes64. They work on runs: consecutive elements of one row that share a scale. Plain data only, see
+/// kernels.h.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +22,8 @@ struct QuantizeKind {
   bool nan_saturates;
 };
 
-/// The codes of one binade of bfloat16 under one scale; those of the others follow by adding whole binades. A code step
-/// is at least 8 mantissas wide, so 16 buckets of 8 mantissas hold at most one step each.
+/// The codes of one binade of bfloat16 under one scale; those of the others follow by adding whole binades. A
+/// code step is at least 8 mantissas wide, so 16 buckets of 8 mantissas hold at most one step each.
 struct MantissaTable {
   alignas(16) uint8_t first[16];  ///< the code of a bucket's first mantissa
   alignas(16) uint8_t last[16];   ///< the last mantissa of the bucket that has it
@@ -30,7 +31,7 @@ struct MantissaTable {
   uint16_t base = 0;              ///< the smallest magnitude (bits) it serves: the first of its binade
   uint16_t span = 0;              ///< the largest it serves, less `base`
   bool made = false;
-  bool usable = false;            ///< false: every value goes the long way
+  bool usable = false;  ///< false: every value goes the long way
 };
 
 /// What QuantizeStats holds, for some runs.
@@ -56,16 +57,17 @@ struct AbsMax {
 /// Words of 32 bits in rows on one side, lanes of 64 rows on the other: word w of row r is lane r of group w.
 struct LaneBlock {
   std::byte* rows = nullptr;
-  int64_t row_stride = 0;  ///< bytes
-  int64_t row_count = 0;   ///< at most 64
-  int64_t words = 0;       ///< of each row
+  int64_t row_stride = 0;      ///< bytes
+  int64_t row_count = 0;       ///< at most 64
+  int64_t words = 0;           ///< of each row
   std::byte* lanes = nullptr;  ///< lane of the first row, first group; the next group follows 256 bytes later
 };
 
 struct QuantizeKernels {
   AbsMax (*abs_max)(DType dtype, const std::byte* x, int64_t count);
   /// `table` belongs to one QuantizeKind; a run whose scale it was made for goes faster.
-  void (*quantize)(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table, QuantizeSums& sums);
+  void (*quantize)(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
+                   QuantizeSums& sums);
   /// Real dtypes to real dtypes, rounded once.
   void (*convert)(DType from, const std::byte* x, int64_t count, DType to, std::byte* y);
   /// y = scale * x, x of any float type.

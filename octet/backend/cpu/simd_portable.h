@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Vectors of 4 lanes in the compiler's own vector types: what the kernels (*-inl.h) are written over, for any machine.
-/// Every simd_<isa>.h offers the same types, constants and functions; this one documents them. Included only by
-/// kernels_<isa>.cpp, so that everything lies in a namespace of the instruction set's own (OCTET_ISA, given by CMake)
-/// and no function compiled with its flags is ever linked into code for another.
+/// Vectors of 4 lanes in the compiler's own vector types: what the kernels (*-inl.h) are written over, for
+/// any machine. Every simd_<isa>.h offers the same types, constants and functions; this one documents them.
+/// Included only by kernels_<isa>.cpp, so that everything lies in a namespace of the instruction set's own
+/// (OCTET_ISA, given by CMake) and no function compiled with its flags is ever linked into code for another.
 #pragma once
 
 #include <cstddef>
@@ -12,14 +12,18 @@
 namespace octet::OCTET_ISA {
 
 inline constexpr int kLanes = 4;
-/// Accumulators that fit into the registers beside the operands: rows in vectors x tokens of the multiply's tiles.
+/// Accumulators that fit into the registers beside the operands: rows in vectors x tokens of the multiply's
+/// tiles.
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 4;
-/// How many tokens share weights that are widened in registers as they are used, and over how many vectors of rows;
-/// and up to how many that is done in several passes: beyond, the weights are widened into memory first.
+/// How many tokens share weights that are widened in registers as they are used, and over how many vectors of
+/// rows; and up to how many that is done in several passes: beyond, the weights are widened into memory
+/// first.
 inline constexpr int kFusedTokens = 4;
 inline constexpr int kFusedLimit = 4;
-constexpr int fused_vectors(int tokens) { return tokens == 1 ? 8 : tokens == 2 ? 4 : 2; }
+constexpr int fused_vectors(int tokens) {
+  return tokens == 1 ? 8 : tokens == 2 ? 4 : 2;
+}
 
 using F32 [[gnu::vector_size(16)]] = float;
 using I32 [[gnu::vector_size(16)]] = int32_t;
@@ -31,54 +35,95 @@ inline F32 load(const float* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
-inline void store(float* into, F32 v) { std::memcpy(into, &v, sizeof v); }
+inline void store(float* into, F32 v) {
+  std::memcpy(into, &v, sizeof v);
+}
 /// 4 * kLanes bytes as 32-bit lanes.
 inline I32 load_lanes(const void* from) {
   I32 v;
   std::memcpy(&v, from, sizeof v);
   return v;
 }
-inline void store_lanes(void* into, I32 v) { std::memcpy(into, &v, sizeof v); }
-/// A store that need not pass through the caches, to an aligned place; and what makes such stores seen by others.
-inline void stream_lanes(void* into, I32 v) { store_lanes(into, v); }
+inline void store_lanes(void* into, I32 v) {
+  std::memcpy(into, &v, sizeof v);
+}
+/// A store that need not pass through the caches, to an aligned place; and what makes such stores seen by
+/// others.
+inline void stream_lanes(void* into, I32 v) {
+  store_lanes(into, v);
+}
 inline void end_of_stream() {}
 /// A vector of operands into memory, whatever they are.
-inline void store_cells(std::byte* into, F32 v) { std::memcpy(into, &v, sizeof v); }
-inline F32 set1(float x) { return F32{x, x, x, x}; }
-inline I32 set1(int32_t x) { return I32{x, x, x, x}; }
+inline void store_cells(std::byte* into, F32 v) {
+  std::memcpy(into, &v, sizeof v);
+}
+inline F32 set1(float x) {
+  return F32{x, x, x, x};
+}
+inline I32 set1(int32_t x) {
+  return I32{x, x, x, x};
+}
 /// The float32 at `from` in every lane.
 inline F32 broadcast_f32(const std::byte* from) {
   float x = 0;
   std::memcpy(&x, from, sizeof x);
   return set1(x);
 }
-inline F32 zero() { return F32{}; }
+inline F32 zero() {
+  return F32{};
+}
 
-inline F32 add(F32 a, F32 b) { return a + b; }
-inline F32 sub(F32 a, F32 b) { return a - b; }
-inline F32 mul(F32 a, F32 b) { return a * b; }
-inline F32 div(F32 a, F32 b) { return a / b; }
-/// a * b + c: rounded once where the machine has it in hardware; here twice, since a call of fma() per lane would
-/// cost more than the whole multiply.
-inline F32 fma(F32 a, F32 b, F32 c) { return a * b + c; }
+inline F32 add(F32 a, F32 b) {
+  return a + b;
+}
+inline F32 sub(F32 a, F32 b) {
+  return a - b;
+}
+inline F32 mul(F32 a, F32 b) {
+  return a * b;
+}
+inline F32 div(F32 a, F32 b) {
+  return a / b;
+}
+/// a * b + c: rounded once where the machine has it in hardware; here twice, since a call of fma() per lane
+/// would cost more than the whole multiply.
+inline F32 fma(F32 a, F32 b, F32 c) {
+  return a * b + c;
+}
 /// The second operand where either is NaN, as x86 has it.
-inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
-inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
+inline F32 max(F32 a, F32 b) {
+  return a > b ? a : b;
+}
+inline F32 min(F32 a, F32 b) {
+  return a < b ? a : b;
+}
 
 template <int n>
-inline I32 shift_left(I32 v) { return v << n; }
+inline I32 shift_left(I32 v) {
+  return v << n;
+}
 /// Fills with the sign.
 template <int n>
-inline I32 shift_right(I32 v) { return v >> n; }
+inline I32 shift_right(I32 v) {
+  return v >> n;
+}
 /// The same in each 16-bit half of the lanes.
 template <int n>
 inline I32 shift_right_halves(I32 v) {
   return reinterpret_cast<I32>(reinterpret_cast<S16>(v) >> n);
 }
-inline I32 bit_and(I32 a, I32 b) { return a & b; }
-inline I32 bit_or(I32 a, I32 b) { return a | b; }
-inline F32 as_float(I32 v) { return reinterpret_cast<F32>(v); }
-inline I32 as_int(F32 v) { return reinterpret_cast<I32>(v); }
+inline I32 bit_and(I32 a, I32 b) {
+  return a & b;
+}
+inline I32 bit_or(I32 a, I32 b) {
+  return a | b;
+}
+inline F32 as_float(I32 v) {
+  return reinterpret_cast<F32>(v);
+}
+inline I32 as_int(F32 v) {
+  return reinterpret_cast<I32>(v);
+}
 
 /// Rounded to bfloat16, to nearest even; NaN stays NaN.
 inline F32 round_bf16(F32 v) {
@@ -120,9 +165,13 @@ inline F32 widen_f16_high(I32 v) {
 }
 
 /// Asks for a line that will be read once, some KiB ahead.
-inline void prefetch(const void* at) { __builtin_prefetch(at, 0, 0); }
+inline void prefetch(const void* at) {
+  __builtin_prefetch(at, 0, 0);
+}
 
 /// The same for a line that several passes will use soon.
-inline void prefetch_near(const void* at) { __builtin_prefetch(at, 0, 3); }
+inline void prefetch_near(const void* at) {
+  __builtin_prefetch(at, 0, 3);
+}
 
 }  // namespace octet::OCTET_ISA

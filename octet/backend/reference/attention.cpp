@@ -43,13 +43,15 @@ void store_vector(std::span<const float> x, const KvView& cache, const CacheSide
 }
 
 /// Keys (or values) as exact numbers: out [vectors, D].
-void widen(const KvView& cache, const CacheSide& side, std::span<const int64_t> vectors, std::vector<double>& out) {
+void widen(const KvView& cache, const CacheSide& side, std::span<const int64_t> vectors,
+           std::vector<double>& out) {
   out.clear();
   for (const int64_t vector : vectors) {
     const std::byte* from = vector_data(cache, side, vector);
     const double scale = is_fp8(cache.dtype) ? static_cast<double>(side.scales[vector]) : 1.0;
     for (int64_t d = 0; d < cache.head_dim; ++d) {
-      out.push_back(scale * static_cast<double>(reference::load(from + d * dtype_size(cache.dtype), cache.dtype)));
+      out.push_back(scale *
+                    static_cast<double>(reference::load(from + d * dtype_size(cache.dtype), cache.dtype)));
     }
   }
 }
@@ -79,7 +81,8 @@ std::vector<double> attention_weights(std::span<const float> q, std::span<const 
 }
 
 /// The sum of the values of the range, each times its weight: y [D]. values [keys, D]
-void weighted_sum(std::span<const double> weights, std::span<const double> values, KeyRange range, std::span<float> y) {
+void weighted_sum(std::span<const double> weights, std::span<const double> values, KeyRange range,
+                  std::span<float> y) {
   for (size_t d = 0; d < y.size(); ++d) {
     double sum = 0;
     for (size_t i = 0; i < weights.size(); ++i) {
@@ -90,7 +93,8 @@ void weighted_sum(std::span<const double> weights, std::span<const double> value
 }
 
 /// Where the keys and values at these positions of a sequence lie for one head.
-std::vector<int64_t> vectors_of(const KvView& cache, std::span<const int32_t> blocks, KeyRange range, int64_t head) {
+std::vector<int64_t> vectors_of(const KvView& cache, std::span<const int32_t> blocks, KeyRange range,
+                                int64_t head) {
   std::vector<int64_t> vectors;
   for (int64_t position = range.begin; position < range.end; ++position) {
     const int64_t block = blocks[static_cast<size_t>(position / cache.block_size)];
@@ -99,8 +103,8 @@ std::vector<int64_t> vectors_of(const KvView& cache, std::span<const int32_t> bl
   return vectors;
 }
 
-void check_attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch, const AttentionSpec& spec,
-                     ConstTensorView y) {
+void check_attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch,
+                     const AttentionSpec& spec, ConstTensorView y) {
   check(q.dtype() == DType::kF32 && y.dtype() == DType::kF32, "attention takes float32 activations");
   check(cache.heads > 0 && spec.query_heads > 0 && spec.query_heads % cache.heads == 0,
         "the query heads must be a multiple of the key heads");
@@ -117,10 +121,12 @@ void check_attention(ConstTensorView q, const KvView& cache, const BatchLayout& 
 
 void ReferenceBackend::kv_store(ConstTensorView keys, ConstTensorView values, std::span<const int32_t> slots,
                                 const KvView& cache) {
-  check(keys.dtype() == DType::kF32 && values.dtype() == DType::kF32, "kv_store takes float32 keys and values");
+  check(keys.dtype() == DType::kF32 && values.dtype() == DType::kF32,
+        "kv_store takes float32 keys and values");
   check(keys.shape() == values.shape() && keys.rows() == static_cast<int64_t>(slots.size()),
         "kv_store: one key and one value for each slot");
-  check(keys.rows() == 0 || keys.cols() == cache.heads * cache.head_dim, "kv_store: keys have Hk * D columns");
+  check(keys.rows() == 0 || keys.cols() == cache.heads * cache.head_dim,
+        "kv_store: keys have Hk * D columns");
   const auto dim = static_cast<size_t>(cache.head_dim);
   for (int64_t t = 0; t < keys.rows(); ++t) {
     const int64_t slot = slots[static_cast<size_t>(t)];
@@ -153,12 +159,14 @@ void ReferenceBackend::attention(ConstTensorView q, const KvView& cache, const B
     const int64_t first_key = std::max<int64_t>(0, context - (end_row - first_row) + 1 - window);
     for (int64_t head = 0; head < spec.query_heads; ++head) {
       if (head % queries_per_key == 0) {
-        const std::vector<int64_t> vectors = vectors_of(cache, blocks, {first_key, context}, head / queries_per_key);
+        const std::vector<int64_t> vectors =
+            vectors_of(cache, blocks, {first_key, context}, head / queries_per_key);
         widen(cache, {cache.keys, cache.key_scales}, vectors, keys);
         widen(cache, {cache.values, cache.value_scales}, vectors, values);
       }
       for (int64_t row = first_row; row < end_row; ++row) {
-        const int64_t end = context - (end_row - row) + 1 - first_key;  // counted from the first key that any row sees
+        const int64_t end =
+            context - (end_row - row) + 1 - first_key;  // counted from the first key that any row sees
         const KeyRange range{std::max<int64_t>(0, end - window), end};
         const int64_t at = head * cache.head_dim;
         const std::span<const float> query(q.row<float>(row) + at, dim);

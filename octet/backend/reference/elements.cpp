@@ -38,7 +38,9 @@ float abs_max(std::span<const float> values) {
   return amax;
 }
 
-float clamp_nan_to_max(float value, float limit) { return std::fmax(-limit, std::fmin(value, limit)); }
+float clamp_nan_to_max(float value, float limit) {
+  return std::fmax(-limit, std::fmin(value, limit));
+}
 
 uint8_t encode(float quotient, DType dtype, bool nan_saturates) {
   const float limit = max_finite(dtype);
@@ -47,6 +49,8 @@ uint8_t encode(float quotient, DType dtype, bool nan_saturates) {
   return dtype == DType::kF8E4M3 ? to_float8_e4m3(value).bits : to_float8_e5m2(value).bits;
 }
 
-float dynamic_scale(float amax, DType dtype) { return std::max(amax / max_finite(dtype), kSmallestScale); }
+float dynamic_scale(float amax, DType dtype) {
+  return std::max(amax / max_finite(dtype), kSmallestScale);
+}
 
 }  // namespace octet::reference

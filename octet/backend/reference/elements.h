@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Single elements of any float type, and the one rule by which a value becomes an FP8 code. The reference's own.
+/// Single elements of any float type, and the one rule by which a value becomes an FP8 code. The reference's
+/// own.
 #pragma once
 
 #include <cstddef>

@@ -7,7 +7,9 @@
 namespace octet {
 namespace {
 
-void check_float32(ConstTensorView x) { check(x.dtype() == DType::kF32, "activations are float32"); }
+void check_float32(ConstTensorView x) {
+  check(x.dtype() == DType::kF32, "activations are float32");
+}
 
 /// Rotates the pair (x[first], x[second]) by the angle whose cosine and sine are given.
 void rotate(float* x, int64_t first, int64_t second, double cos, double sin) {
@@ -71,7 +73,8 @@ void ReferenceBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
   }
 }
 
-void ReferenceBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) {
+void ReferenceBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin,
+                            RopeStyle style) {
   check_float32(x);
   const int64_t half = cos.cols();
   check(cos.shape() == sin.shape() && cos.dtype() == DType::kF32 && sin.dtype() == DType::kF32,

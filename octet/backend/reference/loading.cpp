@@ -24,9 +24,12 @@ float round_as(float value, DType dtype) {
 
 float quotient_of(float x, float scale, DType x_dtype, QuantizeRule::Quotient rule) {
   switch (rule) {
-    case QuantizeRule::Quotient::kDivide: return x / scale;
-    case QuantizeRule::Quotient::kReciprocal: return x * (1.0F / scale);
-    case QuantizeRule::Quotient::kDivideRounded: return round_as(x / scale, x_dtype);
+    case QuantizeRule::Quotient::kDivide:
+      return x / scale;
+    case QuantizeRule::Quotient::kReciprocal:
+      return x * (1.0F / scale);
+    case QuantizeRule::Quotient::kDivideRounded:
+      return round_as(x / scale, x_dtype);
   }
   return x;
 }
@@ -42,7 +45,8 @@ void count(float x, float q, float scale, QuantizeStats& stats) {
 
 }  // namespace
 
-int64_t ReferenceBackend::abs_max(ConstTensorView x, int64_t first_segment, int64_t segment, TensorView amax) {
+int64_t ReferenceBackend::abs_max(ConstTensorView x, int64_t first_segment, int64_t segment,
+                                  TensorView amax) {
   check(is_real(x.dtype()) && amax.dtype() == DType::kF32, "abs_max takes F32, F16 or BF16 and gives F32");
   check(first_segment > 0 && segment > 0, "abs_max needs runs of at least one column");
   const int64_t rest = std::max<int64_t>(0, x.cols() - first_segment);
@@ -62,8 +66,8 @@ int64_t ReferenceBackend::abs_max(ConstTensorView x, int64_t first_segment, int6
   return not_finite;
 }
 
-void ReferenceBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at, const QuantizeRule& rule,
-                                QuantizeStats& stats) {
+void ReferenceBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at,
+                                const QuantizeRule& rule, QuantizeStats& stats) {
   check(is_real(x.dtype()) && is_fp8(w.dtype), "quantize takes F32, F16 or BF16 and gives FP8");
   check_place(x, w, at);
   const float limit = max_finite(w.dtype);

@@ -8,7 +8,9 @@
 namespace octet {
 namespace {
 
-size_t index(int64_t i) { return static_cast<size_t>(i); }
+size_t index(int64_t i) {
+  return static_cast<size_t>(i);
+}
 
 /// Row t of the dense operand, rounded as the precision says: out [K].
 void load_dense(ConstTensorView x, int64_t t, Precision precision, std::span<float> out) {
@@ -18,7 +20,9 @@ void load_dense(ConstTensorView x, int64_t t, Precision precision, std::span<flo
   }
 }
 
-int64_t rows_of(const Activations& x) { return x.quantized ? x.quantized->rows : x.dense.rows(); }
+int64_t rows_of(const Activations& x) {
+  return x.quantized ? x.quantized->rows : x.dense.rows();
+}
 
 /// The left operand as exact numbers, its scales included: [T, K].
 std::vector<double> widen(const Activations& x, int64_t columns) {
@@ -51,15 +55,16 @@ void check_gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView 
   check(!dense || x.dense.dtype() == DType::kF32, "gemm takes float32 or FP8 activations");
   check(y.dtype() == DType::kF32, "gemm gives float32");
   check(rows_of(x) == y.rows(), "gemm gives one row for each row of activations");
-  check(rows_of(x) == 0 || (dense ? x.dense.cols() : x.quantized->cols) == w.cols, "gemm: x and w differ in K");
+  check(rows_of(x) == 0 || (dense ? x.dense.cols() : x.quantized->cols) == w.cols,
+        "gemm: x and w differ in K");
   check(y.rows() == 0 || y.cols() == w.rows, "gemm: y and w differ in N");
   check(bias.empty() || (bias.cols() == w.rows && is_real(bias.dtype())), "gemm: bias and w differ in N");
 }
 
 }  // namespace
 
-void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
-                                            const QuantMatrixView& q) {
+void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precision,
+                                            std::optional<float> static_scale, const QuantMatrixView& q) {
   check(x.dtype() == DType::kF32 && is_fp8(q.dtype), "quantize_activations takes float32 and gives FP8");
   check(x.rows() == q.rows && (q.rows == 0 || x.cols() == q.cols), "quantize_activations keeps the shape");
   check(q.scale_kind != ScaleKind::kNone, "quantized activations have one scale per row or per group");
@@ -71,8 +76,8 @@ void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precisi
     for (int64_t begin = 0; begin < q.cols; begin += group) {
       const int64_t end = std::min(begin + group, q.cols);
       const float amax = reference::abs_max(std::span(row).subspan(index(begin), index(end - begin)));
-      const float dynamic = grouped ? std::max(amax, 1e-10F) / max_finite(q.dtype)
-                                    : reference::dynamic_scale(amax, q.dtype);
+      const float dynamic =
+          grouped ? std::max(amax, 1e-10F) / max_finite(q.dtype) : reference::dynamic_scale(amax, q.dtype);
       const float scale = static_scale.value_or(dynamic);
       q.scales[grouped ? q.part_of(t).index(t, begin) : t] = scale;
       for (int64_t k = begin; k < end; ++k) {
@@ -82,7 +87,8 @@ void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precisi
   }
 }
 
-void ReferenceBackend::gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
+void ReferenceBackend::gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias,
+                            TensorView y) {
   check_gemm(x, w, bias, y);
   if (y.rows() == 0) return;
   const int64_t columns = w.cols;

@@ -6,6 +6,8 @@ namespace octet {
 ReferenceBackend::ReferenceBackend(MemoryLedger& ledger, MatrixLayout weight_layout, int threads)
     : ledger_(ledger), weight_layout_(weight_layout), threads_(threads) {}
 
-std::string ReferenceBackend::describe() const { return "reference"; }
+std::string ReferenceBackend::describe() const {
+  return "reference";
+}
 
 }  // namespace octet

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What every operation means, in plain loops: sums in float64, one rounding at the end. The other backends are held to
-/// this one by tests/conformance, and it serves machines for which there is no other.
+/// What every operation means, in plain loops: sums in float64, one rounding at the end. The other backends
+/// are held to this one by tests/conformance, and it serves machines for which there is no other.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@ namespace octet {
 
 class ReferenceBackend final : public Backend {
  public:
-  /// `ledger` must outlive the backend. Every operation accepts matrices of any layout; `weight_layout` is only the one
-  /// it asks for. `threads` are for the loops of callers: the operations themselves use none.
+  /// `ledger` must outlive the backend. Every operation accepts matrices of any layout; `weight_layout` is
+  /// only the one it asks for. `threads` are for the loops of callers: the operations themselves use none.
   explicit ReferenceBackend(MemoryLedger& ledger, MatrixLayout weight_layout = MatrixLayout::kRowMajor,
                             int threads = 1);
 
@@ -36,7 +36,8 @@ class ReferenceBackend final : public Backend {
   void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) override;
   void add(ConstTensorView x, TensorView y) override;
   void silu_mul(ConstTensorView gate_up, TensorView y) override;
-  void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin, RopeStyle style) override;
+  void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin,
+            RopeStyle style) override;
   void kv_store(ConstTensorView keys, ConstTensorView values, std::span<const int32_t> slots,
                 const KvView& cache) override;
   void attention(ConstTensorView q, const KvView& cache, const BatchLayout& batch, const AttentionSpec& spec,

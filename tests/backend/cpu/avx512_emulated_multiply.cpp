@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// SIMDe computes what the AVX-512 instructions would. OCTET_ISA and SIMDE_ENABLE_NATIVE_ALIASES are defined by CMake.
+/// SIMDe computes what the AVX-512 instructions would. OCTET_ISA and SIMDE_ENABLE_NATIVE_ALIASES are defined
+/// by CMake.
 #include "tests/backend/cpu/avx512_emulated_multiply.h"
 
 #include <immintrin.h>
@@ -47,12 +48,15 @@ inline __m512i shift_right_signed(__m512i v, int count) {
   return as_lanes<__m512i>(lanes);
 }
 
-inline float flush(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0F, x) : x; }
+inline float flush(float x) {
+  return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0F, x) : x;
+}
 inline float bf16_half(uint32_t pair, int half) {
   return flush(std::bit_cast<float>(half == 0 ? pair << 16 : pair & 0xffff0000U));
 }
 
-/// As the manual has it: two fused multiply-adds, the odd element first, subnormal operands and results flushed.
+/// As the manual has it: two fused multiply-adds, the odd element first, subnormal operands and results
+/// flushed.
 inline __m512 dot_of_pairs(__m512 sum, __m512i a, __m512i b) {
   auto out = as_lanes<Lanes<float, 16>>(sum);
   const auto x = as_lanes<Lanes<uint32_t, 16>>(a);
@@ -64,7 +68,9 @@ inline __m512 dot_of_pairs(__m512 sum, __m512i a, __m512i b) {
   return as_lanes<__m512>(out);
 }
 
-inline void store_aligned(void* into, __m512i v) { std::memcpy(into, &v, sizeof v); }
+inline void store_aligned(void* into, __m512i v) {
+  std::memcpy(into, &v, sizeof v);
+}
 
 }  // namespace octet::emulated
 
@@ -87,7 +93,11 @@ inline void store_aligned(void* into, __m512i v) { std::memcpy(into, &v, sizeof 
 
 namespace octet {
 
-const MultiplyKernels& emulated_avx512_multiply_kernels() { return OCTET_ISA::kMultiplyKernels; }
-const MultiplyKernels& emulated_avx512_bf16_multiply_kernels() { return OCTET_ISA::kMultiplyKernelsBf16; }
+const MultiplyKernels& emulated_avx512_multiply_kernels() {
+  return OCTET_ISA::kMultiplyKernels;
+}
+const MultiplyKernels& emulated_avx512_bf16_multiply_kernels() {
+  return OCTET_ISA::kMultiplyKernelsBf16;
+}
 
 }  // namespace octet
