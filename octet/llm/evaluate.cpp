@@ -21,6 +21,14 @@ struct Sums {
   double reference_loss = 0;
   double divergence = 0;
   int64_t agreed = 0;
+
+  void add(const Sums& other) {
+    tokens += other.tokens;
+    loss += other.loss;
+    reference_loss += other.reference_loss;
+    divergence += other.divergence;
+    agreed += other.agreed;
+  }
 };
 
 double log_sum_exp(std::span<const float> logits) {
@@ -113,25 +121,28 @@ class EvaluateRun {
       if (rows <= 0) return;
       ConstTensorView reference;
       if (reference_) reference = reference_->logits(index, first, first + rows);
-      for (int64_t row = 0; row < rows; ++row) {
+      scores_.assign(static_cast<size_t>(rows), {});
+      llm_.model().backend().threads().parallel_for(rows, [&](int64_t row, int) {
         const int32_t target = window[static_cast<size_t>(first + row + 1)];
-        score_token(row_of(logits, row), reference_ ? row_of(reference, row) : std::span<const float>(),
-                    target);
-      }
+        const auto expected = reference_ ? row_of(reference, row) : std::span<const float>();
+        scores_[static_cast<size_t>(row)] = score_token(row_of(logits, row), expected, target);
+      });
+      for (const Sums& token : scores_) sums_.add(token);  // in order, so that the sums do not depend on threads
     });
   }
 
-  void score_token(std::span<const float> logits, std::span<const float> reference, int32_t target) {
+  static Sums score_token(std::span<const float> logits, std::span<const float> reference, int32_t target) {
     const double norm = log_sum_exp(logits);
-    if (!std::isfinite(norm))
+    if (!std::isfinite(norm)) {
       throw DeviceError("the model's logits are not finite: the weights or the options are broken");
-    sums_.tokens += 1;
-    sums_.loss += norm - static_cast<double>(logits[static_cast<size_t>(target)]);
-    if (reference.empty()) return;
+    }
+    Sums token{.tokens = 1, .loss = norm - static_cast<double>(logits[static_cast<size_t>(target)])};
+    if (reference.empty()) return token;
     const double reference_norm = log_sum_exp(reference);
-    sums_.reference_loss += reference_norm - static_cast<double>(reference[static_cast<size_t>(target)]);
-    sums_.divergence += divergence(reference, reference_norm, logits, norm);
-    sums_.agreed += argmax(logits) == argmax(reference) ? 1 : 0;
+    token.reference_loss = reference_norm - static_cast<double>(reference[static_cast<size_t>(target)]);
+    token.divergence = divergence(reference, reference_norm, logits, norm);
+    token.agreed = argmax(logits) == argmax(reference) ? 1 : 0;
+    return token;
   }
 
   LLM& llm_;
@@ -140,6 +151,7 @@ class EvaluateRun {
   std::unique_ptr<QuantSpec> reference_spec_;
   std::unique_ptr<LayerwiseRun> reference_;
   Sums sums_;
+  std::vector<Sums> scores_;  // of one piece of logits, a token each
 };
 
 std::optional<int32_t> bos_of(const LLM& llm, const DecoderSpec& spec) {
