@@ -29,7 +29,8 @@ Json generation_json(LLM& llm, const Generation& generation, const SamplingParam
             {"prefill_seconds", generation.prefill_seconds},
             {"decode_seconds", generation.decode_seconds},
             {"tokens_per_second", decode_rate(generation)}}},
-          {"memory", memory_json(llm)}};
+          {"memory", memory_json(llm)},
+          {"savings", to_json(loaded_savings(llm))}};
 }
 
 class Generate : public Command {

@@ -5,6 +5,7 @@
 #include "apps/cli/model_location.h"
 #include "apps/cli/output_file.h"
 #include "apps/cli/signals.h"
+#include "apps/cli/summary.h"
 #include "octet/base/file_reader.h"
 #include "octet/models/registry.h"
 
@@ -30,8 +31,9 @@ std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console) {
   check_stop();
   if (!args.load_report.empty()) {
     OutputFile file(args.load_report);
-    file.write(llm->model().load_report().to_json().dump(1, ' ', false, Json::error_handler_t::replace) +
-               "\n");
+    Json report = llm->model().load_report().to_json();
+    report["savings"] = to_json(loaded_savings(*llm));
+    file.write(report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
     file.commit();
   }
   return llm;

@@ -3,7 +3,6 @@
 
 #include "apps/cli/format.h"
 #include "octet/base/process_memory.h"
-#include "octet/llm/inspect.h"
 
 namespace octet::cli {
 namespace {
@@ -53,13 +52,11 @@ void summarize_quantization(LLM& llm, const Console& console) {
   }
 }
 
-/// What the options in force save, in the terms of `octet inspect`.
+/// What the options in force saved, in the terms of `octet inspect`.
 void summarize_savings(LLM& llm, const Console& console) {
   const QuantOptions& quant = llm.model().options().quant;
   if (!quant.fp8_lm_head && !quant.fp8_embedding && !console.is_verbose()) return;
-  const Inspection inspection = inspect(llm.model(), llm.engine().options().kv_cache_dtype);
-  for (const OptionSaving& saving : inspection.options) {
-    if (!saving.in_force) continue;
+  for (const OptionSaving& saving : loaded_savings(llm)) {
     console.note("saved      by " + saving.option + ": " + format_bytes(saving.saved_bytes) + " (" +
                  std::to_string(saving.saved_bytes) + " bytes), room for " +
                  format_count(saving.kv_cache_tokens) + " tokens of KV cache");
@@ -67,6 +64,11 @@ void summarize_savings(LLM& llm, const Console& console) {
 }
 
 }  // namespace
+
+std::vector<OptionSaving> loaded_savings(LLM& llm) {
+  const KvCacheSpec cache = kv_cache_spec(llm.model().spec(), llm.engine().options().kv_cache_dtype);
+  return savings_of_loaded(llm.model(), cache.bytes_per_token());
+}
 
 void summarize_load(LLM& llm, const Console& console) {
   if (console.is_quiet()) return;

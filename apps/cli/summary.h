@@ -3,6 +3,7 @@
 #pragma once
 
 #include "apps/cli/console.h"
+#include "octet/llm/inspect.h"
 #include "octet/llm/llm.h"
 
 namespace octet::cli {
@@ -14,6 +15,8 @@ void summarize_generation(const Generation& generation, const Console& console);
 
 /// New tokens per second after the first; 0 where there is none.
 [[nodiscard]] double decode_rate(const Generation& generation);
+/// What the options in force saved, from what is really stored: the field `savings`.
+[[nodiscard]] std::vector<OptionSaving> loaded_savings(LLM& llm);
 /// The field `memory`.
 [[nodiscard]] Json memory_json(LLM& llm);
 

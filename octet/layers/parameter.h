@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -13,6 +14,14 @@
 #include "octet/quant/quant_spec.h"
 
 namespace octet {
+
+/// A norm weight or a bias; merged biases stand one after another. Or a scale of activations.
+struct StoredVector {
+  std::string name;
+  int64_t size = 0;
+  Tensor tensor;       ///< [size]; empty until loading, or for good when an optional parameter is absent
+  bool exact = false;  ///< a scale: kept in the file's dtype, whatever is computed in
+};
 
 /// A matrix of a layer, alone or merged from several matrices of the checkpoint one below the other (qkv,
 /// gate_up). Its memory is taken by the loader with the first piece that arrives.
@@ -24,13 +33,11 @@ struct StoredMatrix {
   StorageRule rule;
   bool lookup_only = false;  ///< a table that is never multiplied with: row-major on every backend
   QuantMatrix matrix;        ///< [rows, cols]; empty until loading
-};
-
-/// A norm weight or a bias; merged biases stand one after another.
-struct StoredVector {
-  std::string name;
-  int64_t size = 0;
-  Tensor tensor;  ///< [size]; empty until loading, or for good when an optional parameter is absent
+  /// For static activations: the scale [1] of each member, as in the file. Empty where they are not asked for.
+  std::vector<StoredVector> input_scales = {};
+  /// The scale in force, set by the loader: the largest of `input_scales`, so that the input which the members
+  /// share is clamped for none of them earlier than its own scale would.
+  std::optional<float> input_scale = std::nullopt;
 };
 
 /// One tensor of the checkpoint.
