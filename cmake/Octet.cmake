@@ -1,5 +1,6 @@
 # octet_library(NAME SOURCES ... DEPS ...): one static library per folder, with the project's flags.
-# octet_test(NAME SOURCES ... DEPS ... [LABELS ...]): one test program; every TEST in it is a ctest case.
+# octet_test(NAME SOURCES ... DEPS ... [LABELS ...]): one test program; every TEST in it is a ctest case. The programs
+# labelled "threads" are what ThreadSanitizer runs; the target threads_tests builds them and no other.
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
@@ -38,6 +39,9 @@ function(octet_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE octet_flags ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  if("threads" IN_LIST ARG_LABELS)
+    add_dependencies(threads_tests ${name})
+  endif()
   include(GoogleTest)
   gtest_discover_tests(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600 DISCOVERY_TIMEOUT 60)
 endfunction()
