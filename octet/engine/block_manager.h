@@ -28,4 +28,17 @@ class BlockManager {
   std::vector<int32_t> free_;  // the next one to give is the last
 };
 
+/// Gives a sequence's blocks back on leaving the scope, also when an error ends it.
+class BlockLease {
+ public:
+  BlockLease(BlockManager& manager, std::vector<int32_t>& blocks) : manager_(manager), blocks_(blocks) {}
+  ~BlockLease() { manager_.release(blocks_); }
+  BlockLease(const BlockLease&) = delete;
+  BlockLease& operator=(const BlockLease&) = delete;
+
+ private:
+  BlockManager& manager_;
+  std::vector<int32_t>& blocks_;
+};
+
 }  // namespace octet

@@ -64,6 +64,7 @@ class Engine {
   template <class Visit>
   void prompt_logits(std::span<const int32_t> prompt, Visit&& visit) {
     Sequence sequence = prompt_sequence(prompt);
+    const BlockLease lease(blocks_, sequence.blocks);
     for (int64_t first = 0; first < sequence.length(); first += options_.max_step_tokens) {
       const ScheduledChunk chunk{&sequence, first,
                                  std::min(options_.max_step_tokens, sequence.length() - first)};
@@ -71,7 +72,6 @@ class Engine {
                            [&](int64_t row, ConstTensorView logits) { visit(first + row, logits); });
       sequence.computed = first + chunk.count;
     }
-    blocks_.release(sequence.blocks);
   }
 
   [[nodiscard]] const EngineOptions& options() const { return options_; }

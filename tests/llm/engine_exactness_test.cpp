@@ -236,5 +236,18 @@ TEST(Engine, ACancelledSequenceGivesNoMoreEvents) {
   EXPECT_EQ(seen, 10);
 }
 
+TEST(Engine, AFailingVisitGivesTheBlocksBack) {
+  const auto model = loaded({.folder = "llama_tied"});
+  Engine engine(model->decoder(), {.max_model_len = 64});
+  for (int i = 0; i < 5; ++i) {  // more often than the cache has room for
+    EXPECT_THROW(
+        engine.prompt_logits(prompt(60, i), [](int64_t, ConstTensorView) { throw Interrupted("stop"); }),
+        Interrupted);
+  }
+  int64_t rows = 0;
+  engine.prompt_logits(prompt(60, 1), [&](int64_t, ConstTensorView logits) { rows += logits.rows(); });
+  EXPECT_EQ(rows, 60);
+}
+
 }  // namespace
 }  // namespace octet
