@@ -3,6 +3,7 @@
 #include "octet/llm/evaluate.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "apps/cli/args.h"
 #include "apps/cli/command.h"
@@ -20,10 +21,13 @@ std::string describe(const Evaluation& result) {
   Table table({{"measure"}, {"value", true}});
   table.add({"tokens", format_count(result.tokens)});
   table.add({"perplexity", format_number(result.perplexity, 4)});
-  if (result.reference_perplexity) {
-    table.add({"reference perplexity", format_number(*result.reference_perplexity, 4)});
-    table.add({"perplexity ratio", format_number(*result.perplexity_ratio(), 6)});
-    table.add({"KL divergence, nats", format_number(*result.kl_divergence, 6)});
+  const auto add = [&](const char* measure, std::optional<double> value, int digits) {
+    if (value) table.add({measure, format_number(*value, digits)});
+  };
+  add("reference perplexity", result.reference_perplexity, 4);
+  add("perplexity ratio", result.perplexity_ratio(), 6);
+  add("KL divergence, nats", result.kl_divergence, 6);
+  if (result.top1_agreement) {
     table.add({"top-1 agreement", format_number(100 * *result.top1_agreement, 2) + " %"});
   }
   return table.text();
