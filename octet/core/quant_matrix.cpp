@@ -33,7 +33,7 @@ int64_t matrix_bytes(MatrixLayout layout, DType dtype, int64_t rows, int64_t col
   const auto elements = checked_mul(lanes ? round_up(rows, kPanelRows) : rows,
                                     lanes ? round_up(cols, kLaneBytes / size) : cols);
   const auto bytes = elements ? checked_mul(*elements, size) : std::nullopt;
-  check(bytes.has_value(), "the bytes of a matrix overflow");
+  if (!bytes) throw ArgumentError("the bytes of a matrix overflow");
   return *bytes;
 }
 

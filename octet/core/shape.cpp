@@ -15,7 +15,7 @@ Shape::Shape(std::span<const int64_t> sizes) {
   for (const int64_t size : sizes) {
     if (size < 0) throw ArgumentError("a size is negative: " + std::to_string(size));
     const auto product = checked_mul(elements_, size);
-    check(product.has_value(), "the number of elements overflows");
+    if (!product) throw ArgumentError("the number of elements overflows");
     sizes_[static_cast<size_t>(rank_++)] = size;
     elements_ = *product;
   }

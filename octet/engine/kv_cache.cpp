@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/engine/kv_cache.h"
 
+#include <cstdint>
+#include <optional>
+#include <string>
+
 #include "octet/base/checked_math.h"
+#include "octet/base/error.h"
 
 namespace octet {
 namespace {
@@ -15,6 +20,15 @@ int64_t token_value_bytes(const KvCacheSpec& spec) {
   return spec.heads * spec.head_dim * dtype_size(spec.dtype);
 }
 
+/// Bytes of keys, values and scales in one layer, once those of all layers are known to fit an integer.
+int64_t layer_bytes(const KvCacheSpec& spec, int64_t num_blocks) {
+  const auto tokens = checked_mul(num_blocks, spec.block_size);
+  const auto bytes = tokens ? checked_mul(*tokens, spec.bytes_per_token()) : std::nullopt;
+  if (!bytes)
+    throw ArgumentError("the bytes of a cache of " + std::to_string(num_blocks) + " blocks overflow");
+  return *bytes / spec.layers;
+}
+
 }  // namespace
 
 int64_t KvCacheSpec::bytes_per_token() const {
@@ -23,13 +37,14 @@ int64_t KvCacheSpec::bytes_per_token() const {
 
 KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks)
     : spec_(spec), num_blocks_(num_blocks) {
+  check(spec.layers >= 1 && num_blocks >= 1 && num_blocks <= INT32_MAX,
+        "a cache has at least one layer, and as many blocks as an int32 counts");
+  const int64_t bytes = layer_bytes(spec, num_blocks);
   const int64_t tokens = num_blocks * spec.block_size;
-  const auto layer_bytes = checked_mul(tokens, spec.bytes_per_token() / spec.layers);
-  check(layer_bytes.has_value(), "the bytes of the cache overflow");
   const int64_t values = tokens * token_value_bytes(spec);
   const int64_t scales = tokens * token_scale_bytes(spec);
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
-    buffers_.emplace_back(backend.allocator(), backend.ledger(), "kv_cache", *layer_bytes);
+    buffers_.emplace_back(backend.allocator(), backend.ledger(), "kv_cache", bytes);
     std::byte* data = buffers_.back().data();
     KvView view{.keys = data,
                 .values = data + values,

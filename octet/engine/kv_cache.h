@@ -23,7 +23,8 @@ struct KvCacheSpec {
 
 class KvCache {
  public:
-  /// Takes blocks * block_size * bytes_per_token() bytes, in the ledger under "kv_cache".
+  /// Takes num_blocks * block_size * bytes_per_token() bytes, in the ledger under "kv_cache". Throws
+  /// ArgumentError where an int32 cannot count the blocks or an int64 the bytes.
   KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks);
 
   [[nodiscard]] const KvCacheSpec& spec() const { return spec_; }

@@ -45,7 +45,7 @@ void LoadMeter::sample() {
   std::vector<MemorySample> kept;
   for (size_t i = 0; i < timeline_.size(); i += 2) kept.push_back(timeline_[i]);
   timeline_ = std::move(kept);
-  sample_interval_ = now / static_cast<double>(kMostSamples / 2);
+  sample_interval_ = 2 * now / static_cast<double>(kMostSamples);
 }
 
 }  // namespace octet
