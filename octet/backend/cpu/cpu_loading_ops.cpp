@@ -103,6 +103,16 @@ int64_t scale_run_end(const QuantMatrixView& w, int64_t row, int64_t col) {
   return round_up(col + part.col_phase + 1, part.block_cols) - part.col_phase;
 }
 
+/// The end of the rows from `row` on that share their scales with it; `end` where there is none before.
+int64_t scale_rows_end(const QuantMatrixView& w, int64_t row, int64_t end) {
+  if (w.scale_kind == ScaleKind::kNone) return end;
+  if (w.scale_kind == ScaleKind::kRow) return row + 1;
+  const ScalePart& part = w.part_of(row);
+  const int64_t down = row - part.row_begin + part.row_phase;
+  const int64_t block_end = row + part.block_rows - down % part.block_rows;
+  return std::min({end, part.row_end, block_end});
+}
+
 /// Quantizes one tile after the other of a matrix, keeping the tables of the scales it has met.
 class TileQuantizer {
  public:
@@ -121,22 +131,22 @@ class TileQuantizer {
   [[nodiscard]] const QuantizeSums& sums() const { return sums_; }
 
  private:
-  /// Column by column of the grid, so that a block's table serves all its rows.
   void codes(const std::byte* x, int64_t x_stride, const Tile& tile, std::byte* into, int64_t stride) {
+    const int64_t size = dtype_size(kind_.from);
     for (int64_t r = tile.row_begin; r < tile.row_end;) {
-      const int64_t r_end =
-          w_.scale_kind == ScaleKind::kGrid ? std::min(tile.row_end, w_.part_of(r).row_end) : tile.row_end;
+      const int64_t r_end = scale_rows_end(w_, r, tile.row_end);
       for (int64_t c = tile.col_begin; c < tile.col_end;) {
         const int64_t c_end = std::min(tile.col_end, scale_run_end(w_, r, c));
-        for (int64_t row = r; row < r_end; ++row) {
-          const int64_t down = row - tile.row_begin;
-          const int64_t right = c - tile.col_begin;
-          const QuantizeRun run = {.x = x + down * x_stride + right * dtype_size(kind_.from),
-                                   .count = c_end - c,
-                                   .scale = w_.scale(row, c),
-                                   .codes = into + down * stride + right};
-          kernels_.quantize.quantize(kind_, run, table_of(row), sums_);
-        }
+        const int64_t down = r - tile.row_begin;
+        const int64_t right = c - tile.col_begin;
+        const QuantizeRun run = {.x = x + down * x_stride + right * size,
+                                 .count = c_end - c,
+                                 .scale = w_.scale(r, c),
+                                 .codes = into + down * stride + right,
+                                 .rows = r_end - r,
+                                 .x_stride = x_stride,
+                                 .codes_stride = stride};
+        kernels_.quantize.quantize(kind_, run, table_of(r), sums_);
         c = c_end;
       }
       r = r_end;

@@ -28,24 +28,29 @@ inline F32 max_of() {
 
 struct Rounded {
   F32 size;   // |q|
-  I32 codes;  // with sign, in the low byte
+  I32 codes;  // in the low byte
 };
 
-/// Clamps and rounds to nearest even. Adding 2^(23 - mantissa bits) times the value's own power of two makes
-/// the float adder round to the format's step, and the sum's last bits count the steps.
+/// The magnitude, clamped and rounded to nearest even, and its code. Adding 2^(23 - mantissa bits) times the
+/// value's own power of two makes the float adder round to the format's step, and the sum's last bits count
+/// the steps.
 template <class Format>
-inline Rounded round_to_fp8(F32 v, bool nan_saturates) {
+inline Rounded round_size_to_fp8(F32 v) {
   constexpr int kShift = 23 - Format::kMantissa;
-  const I32 bits = as_int(v);
-  const I32 size = min(bits & 0x7fffffff, splat(Format::kMaxBits));
+  const I32 size = min(as_int(v) & 0x7fffffff, splat(Format::kMaxBits));
   const I32 power = max(size & 0x7f800000, splat(Format::kMinNormalBits));
   const I32 magic = power + (kShift << 23);
   const F32 sum = as_float(size) + as_float(magic);
   const I32 code = as_int(sum) - magic + ((power - Format::kMinNormalBits) >> kShift);
-  const I32 sign = (bits >> 24) & 0x80;
-  const F32 rounded = sum - as_float(magic);
-  if (nan_saturates) return {rounded, code | (v == v ? sign : I32{})};
-  return {v == v ? rounded : v, (v == v ? code : splat(0x7f)) | sign};
+  return {sum - as_float(magic), code};
+}
+/// The same with the sign, and with what becomes of NaN.
+template <class Format>
+inline Rounded round_to_fp8(F32 v, bool nan_saturates) {
+  const Rounded rounded = round_size_to_fp8<Format>(v);
+  const I32 sign = (as_int(v) >> 24) & 0x80;
+  if (nan_saturates) return {rounded.size, rounded.codes | (v == v ? sign : I32{})};
+  return {v == v ? rounded.size : v, (v == v ? rounded.codes : splat(0x7f)) | sign};
 }
 
 inline void save_bytes(I32 codes, std::byte* into) {

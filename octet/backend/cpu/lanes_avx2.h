@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace octet::OCTET_ISA::lanes {
@@ -20,6 +21,8 @@ using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full reg
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
 
+/// Whether fma rounds the product before the sum.
+inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
@@ -95,6 +98,28 @@ inline U16 low_halves(I32 v) {
 inline U8 low_bytes_of(I32 v) {
   const __m128i halves = (__m128i)low_halves(v);
   return (U8)_mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
+}
+/// Four vectors of codes without signs (lanes hold 0..127) and the values that have the signs, as bytes one
+/// after another.
+inline void save_codes(const I32 (&codes)[4], const F32 (&signs)[4], std::byte* into) {
+  const auto halves = [](I32 a, I32 b) { return _mm256_packus_epi32((__m256i)a, (__m256i)b); };
+  const auto sign_halves = [](F32 a, F32 b) { return _mm256_packs_epi32((__m256i)a, (__m256i)b); };
+  const __m256i sizes = _mm256_packus_epi16(halves(codes[0], codes[1]), halves(codes[2], codes[3]));
+  const __m256i highest =
+      _mm256_packs_epi16(sign_halves(signs[0], signs[1]), sign_halves(signs[2], signs[3]));
+  const __m256i all =
+      _mm256_or_si256(sizes, _mm256_and_si256(highest, _mm256_set1_epi8(static_cast<char>(0x80))));
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(into), _mm256_permutevar8x32_epi32(all, order));
+}
+
+/// 32 aligned bytes past the cache, and what makes those before it visible to other threads.
+template <class V>
+inline void stream(void* into, V value) {
+  _mm256_stream_si256(static_cast<__m256i*>(into), (__m256i)value);
+}
+inline void end_of_stream() {
+  _mm_sfence();
 }
 
 }  // namespace octet::OCTET_ISA::lanes

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace octet::OCTET_ISA::lanes {
@@ -20,6 +21,8 @@ using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full reg
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
 
+/// Whether fma rounds the product before the sum.
+inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
@@ -100,6 +103,23 @@ inline U16 low_halves(I32 v) {
 }
 inline U8 low_bytes_of(I32 v) {
   return (U8)_mm512_cvtepi32_epi8((__m512i)v);
+}
+/// Four vectors of codes without signs (lanes hold 0..127) and the values that have the signs, as bytes one
+/// after another.
+inline void save_codes(const I32 (&codes)[4], const F32 (&signs)[4], std::byte* into) {
+  for (int i = 0; i < 4; ++i) {
+    const U8 bytes = low_bytes_of(codes[i] | (((I32)signs[i] >> 24) & 0x80));
+    __builtin_memcpy(into + i * kLanes, &bytes, sizeof(bytes));
+  }
+}
+
+/// 32 aligned bytes past the cache, and what makes those before it visible to other threads.
+template <class V>
+inline void stream(void* into, V value) {
+  _mm256_stream_si256(static_cast<__m256i*>(into), (__m256i)value);
+}
+inline void end_of_stream() {
+  _mm_sfence();
 }
 
 }  // namespace octet::OCTET_ISA::lanes

@@ -3,6 +3,7 @@
 /// operations that the compiler's vector types lack.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace octet::OCTET_ISA::lanes {
@@ -18,6 +19,8 @@ using Halves = uint16_t __attribute__((vector_size(4 * kLanes)));  // a full reg
 using Bytes = uint8_t __attribute__((vector_size(4 * kLanes)));    // a full register of bytes
 using U16 = uint16_t __attribute__((vector_size(2 * kLanes)));     // one for each float lane
 
+/// Whether fma rounds the product before the sum.
+inline constexpr bool kProductRounded = true;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
 }
@@ -115,5 +118,20 @@ inline U16 low_halves(I32 v) {
 inline U8 low_bytes_of(I32 v) {
   return __builtin_convertvector((U32)v, U8);
 }
+/// Four vectors of codes without signs (lanes hold 0..127) and the values that have the signs, as bytes one
+/// after another.
+inline void save_codes(const I32 (&codes)[4], const F32 (&signs)[4], std::byte* into) {
+  for (int i = 0; i < 4; ++i) {
+    const U8 bytes = low_bytes_of(codes[i] | (((I32)signs[i] >> 24) & 0x80));
+    __builtin_memcpy(into + i * kLanes, &bytes, sizeof(bytes));
+  }
+}
+
+/// Past the cache on other processors.
+template <class V>
+inline void stream(void* into, V value) {
+  __builtin_memcpy(into, &value, sizeof(V));
+}
+inline void end_of_stream() {}
 
 }  // namespace octet::OCTET_ISA::lanes

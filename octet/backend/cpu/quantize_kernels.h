@@ -42,11 +42,15 @@ struct QuantizeSums {
   int64_t saturated = 0;
 };
 
+/// Elements that share a scale: a run of one row, or the same columns of several.
 struct QuantizeRun {
   const std::byte* x = nullptr;
-  int64_t count = 0;
+  int64_t count = 0;  ///< of each row
   float scale = 1;
-  std::byte* codes = nullptr;  ///< consecutive
+  std::byte* codes = nullptr;  ///< consecutive in each row
+  int64_t rows = 1;
+  int64_t x_stride = 0;      ///< bytes
+  int64_t codes_stride = 0;  ///< bytes
 };
 
 struct AbsMax {

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Quantizing bfloat16 by a table of its 128 mantissas. Included by quantize-inl.h.
+#pragma once
+
+#include "octet/backend/cpu/quantize_long-inl.h"
+
+namespace octet::OCTET_ISA::lanes {
+
+/// Where the table may serve: squares of all values then lie well inside float32.
+inline constexpr float kSmallestTableScale = 0x1p-40F;
+inline constexpr float kLargestTableScale = 0x1p6F;
+
+/// |quotient| of the bfloat16 with these bits.
+inline float quotient_of_bits(int32_t bits, const Divisor& by) {
+  return magnitude(quotient<bfloat16>(as_float(splat(bits << 16)), by))[0];
+}
+
+/// The buckets from the codes of all 128 mantissas; false when one holds two steps.
+inline bool fill_buckets(const std::byte* codes, MantissaTable& table) {
+  bool single = true;
+  for (int j = 0; j < 16; ++j) {
+    uint64_t eight = 0;
+    __builtin_memcpy(&eight, codes + 8 * j, 8);
+    const uint64_t first = eight & 0xff;
+    const uint64_t other = eight ^ (first * 0x0101010101010101ULL);
+    const int equal = other == 0 ? 8 : __builtin_ctzll(other) / 8;
+    table.first[j] = static_cast<uint8_t>(first);
+    table.last[j] = static_cast<uint8_t>(8 * j + equal - 1);
+    single = single && (eight >> 56) - first <= 1;
+  }
+  return single;
+}
+
+template <class Format>
+inline void make_table(const QuantizeKind& kind, float scale, MantissaTable& table) {
+  table.made = true;
+  table.scale = scale;
+  table.usable = scale >= kSmallestTableScale && scale <= kLargestTableScale;
+  if (!table.usable) return;
+  const Divisor by(kind.quotient, scale);
+  const float min_normal = as_float(splat(Format::kMinNormalBits))[0];
+  // The first binade whose quotients are all normal: near that of scale * min_normal.
+  int32_t binade = (__builtin_bit_cast(int32_t, scale) >> 23) + (Format::kMinNormalBits >> 23) - 127;
+  while (quotient_of_bits(binade << 7, by) < min_normal) ++binade;
+  alignas(64) std::byte codes[128];
+  alignas(64) bfloat16 mantissas[kLanes];
+  const F32 top = splat(1.75F * min_normal);  // the largest finite value, moved into this binade
+  I32 within_top{};
+  I32 within_twice{};
+  for (int m = 0; m < 128; m += kLanes) {
+    for (int i = 0; i < kLanes; ++i) mantissas[i].bits = static_cast<uint16_t>((binade << 7) + m + i);
+    const F32 q = quotient<bfloat16>(widen(mantissas), by);
+    save_bytes(round_to_fp8<Format>(q, true).codes, codes + m);
+    within_top -= q <= top;
+    within_twice -= q <= top + top;
+  }
+  table.usable = fill_buckets(codes, table);
+  table.base = static_cast<uint16_t>(binade << 7);
+  const int64_t here = sum_of(within_top);
+  const int64_t last = here > 0 ? (Format::kBinades - 1) * 128 + here - 1
+                                : (Format::kBinades - 2) * 128 + sum_of(within_twice) - 1;
+  table.span = static_cast<uint16_t>(last);
+}
+
+inline constexpr int64_t kTableStep = 4 * kLanes;  // values of one turn: a register full of codes
+inline constexpr int64_t kTurnsPerSum = 32;        // 64 additions in each float32 lane
+
+/// A MantissaTable and the constants of a turn. They stay in memory: sixteen registers do not hold them all.
+struct TableLanes {
+  Bytes first;
+  Bytes last;
+  Halves base;
+  Halves span;
+  F32 minus_scale;  // times the power of two by which a code's bits, read as a float32, fall short of its
+                    // value
+  Halves magnitude_bits = Halves{} + static_cast<uint16_t>(0x7fff);
+  Halves mantissa_bits = Halves{} + static_cast<uint16_t>(127);
+  Bytes binade_bits;
+  Bytes bucket_bits = Bytes{} + static_cast<uint8_t>(15);
+  Bytes sign_bit = Bytes{} + static_cast<uint8_t>(128);
+  I32 odd_bits = splat(static_cast<int32_t>(0xffff0000U));
+
+  template <class Format>
+  static TableLanes of(const MantissaTable& table) {
+    const int32_t bias = Format::kMinNormalBits - (1 << 23);
+    TableLanes result;
+    result.first = repeat16(table.first);
+    result.last = repeat16(table.last);
+    result.base = Halves{} + table.base;
+    result.span = Halves{} + table.span;
+    result.minus_scale = splat(-table.scale * __builtin_bit_cast(float, (127 << 23) + bias));
+    result.binade_bits = Bytes{} + static_cast<uint8_t>(-(1 << Format::kMantissa));
+    return result;
+  }
+};
+
+/// Signal and noise of some hundred values in float32, whose products with a table's scale cannot over- or
+/// underflow.
+struct ShortSums {
+  F32 even_signal{};
+  F32 odd_signal{};
+  F32 even_noise{};
+  F32 odd_noise{};
+
+  /// The magnitudes (bits) of bfloat16 and their codes, both in 16-bit lanes.
+  template <class Format>
+  [[gnu::always_inline]] void add(Halves sizes, Halves codes, const TableLanes& table) {
+    constexpr int kShift = 23 - Format::kMantissa;
+    const F32 even = as_float((I32)sizes << 16);
+    const F32 odd = as_float((I32)sizes & table.odd_bits);
+    const F32 even_error = fma(table.minus_scale, as_float((I32)codes << kShift), even);
+    const F32 odd_error = fma(table.minus_scale, as_float(((I32)codes >> 16) << kShift), odd);
+    even_signal = fma(even, even, even_signal);
+    odd_signal = fma(odd, odd, odd_signal);
+    even_noise = fma(even_error, even_error, even_noise);
+    odd_noise = fma(odd_error, odd_error, odd_noise);
+  }
+  void add_to(LaneSums& sums) const {
+    sums.add_short(even_signal, even_noise);
+    sums.add_short(odd_signal, odd_noise);
+  }
+};
+
+/// A rectangle of bfloat16 under one scale, as far as whole turns cover its rows.
+struct TurnArea {
+  const bfloat16* x;
+  int64_t x_stride;  // elements
+  std::byte* codes;
+  int64_t stride;  // bytes
+  int64_t turns;   // of each row
+};
+
+/// Turns [turn, end) of an area, row after row; stops before one that holds a value out of the table's reach.
+/// Returns where it stopped.
+template <class Format>
+[[gnu::noinline]] int64_t quantize_turns(const TurnArea& area, int64_t turn, int64_t end,
+                                         const TableLanes& table, LaneSums& sums) {
+  using Signs = int8_t __attribute__((vector_size(4 * kLanes)));
+  constexpr int kStepBits = 7 - Format::kMantissa;
+  const int64_t row = turn / area.turns;
+  int64_t left = area.turns - (turn - row * area.turns);
+  const bfloat16* x = area.x + row * area.x_stride + (area.turns - left) * kTableStep;
+  std::byte* codes = area.codes + row * area.stride + (area.turns - left) * kTableStep;
+  ShortSums short_sums;
+  for (; turn < end; ++turn, x += kTableStep, codes += kTableStep) {
+    if (left == 0) {
+      left = area.turns;
+      x += area.x_stride - area.turns * kTableStep;
+      codes += area.stride - area.turns * kTableStep;
+    }
+    --left;
+    const Halves a = load<Halves>(x);
+    const Halves b = load<Halves>(x + 2 * kLanes);
+    const Halves size_a = a & table.magnitude_bits;
+    const Halves size_b = b & table.magnitude_bits;
+    const Halves from_a = size_a - table.base;  // wraps below the base
+    const Halves from_b = size_b - table.base;
+    if (any(subtract_saturated(from_a, table.span) | subtract_saturated(from_b, table.span))) break;
+    const Bytes mantissa = pack(from_a & table.mantissa_bits, from_b & table.mantissa_bits);
+    const Bytes binades = pack(from_a >> kStepBits, from_b >> kStepBits) & table.binade_bits;
+    const Bytes bucket = (Bytes)((Halves)mantissa >> 3) & table.bucket_bits;
+    const Bytes step = (Bytes)((Signs)mantissa > (Signs)lookup(table.last, bucket));  // 255, which is -1
+    const Bytes size = lookup(table.first, bucket) + binades - step;
+    save(codes, in_order(size | (pack_signs(a, b) & table.sign_bit)));
+    short_sums.add<Format>(size_a, low_bytes(size), table);
+    short_sums.add<Format>(size_b, high_bytes(size), table);
+  }
+  short_sums.add_to(sums);
+  return turn;
+}
+
+template <class Format>
+inline void quantize_by_table(const QuantizeKind& kind, const QuantizeRun& run, const MantissaTable& table,
+                              LaneSums& sums) {
+  const auto* x = reinterpret_cast<const bfloat16*>(run.x);
+  const TableLanes lanes = TableLanes::of<Format>(table);
+  const Divisor by(kind.quotient, run.scale);
+  const int64_t turns = run.count / kTableStep;
+  const TurnArea area = {x, run.x_stride / 2, run.codes, run.codes_stride, turns};
+  const auto take_long = [&](int64_t row, int64_t i, int64_t count) {
+    quantize_long<bfloat16, Format>(kind, by, x + row * area.x_stride + i, count,
+                                    run.codes + row * area.stride + i, sums);
+  };
+  for (int64_t turn = 0; turn < run.rows * turns;) {
+    const int64_t rest = run.rows * turns - turn;
+    const int64_t end = turn + (rest < kTurnsPerSum ? rest : kTurnsPerSum);
+    turn = quantize_turns<Format>(area, turn, end, lanes, sums);
+    if (turn == end) continue;
+    take_long(turn / turns, turn % turns * kTableStep, kTableStep);
+    ++turn;
+  }
+  if (turns * kTableStep == run.count) return;
+  for (int64_t row = 0; row < run.rows; ++row) {
+    take_long(row, turns * kTableStep, run.count - turns * kTableStep);
+  }
+}
+
+}  // namespace octet::OCTET_ISA::lanes
