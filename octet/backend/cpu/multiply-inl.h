@@ -36,26 +36,40 @@ struct Strip {
   bool resume;         // the sums go on from `sums`
 };
 
-/// One token: the vectors of rows one after another, its cells of x in registers.
+/// One token and one group: the vectors of rows one after another, its cells of x in registers.
+template <class W, int V, bool kReadBefore>
+[[gnu::always_inline]] inline void multiply_group(const std::byte* w, const std::byte* x, F32 (&sum)[V],
+                                                  Specials& specials) {
+  typename W::Operand cells[W::kCells];
+#pragma GCC unroll 4
+  for (int j = 0; j < W::kCells; ++j) cells[j] = W::broadcast(x + j * 4);
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) {
+    const std::byte* at = w + v * kLanes * 4;
+    if ((v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
+    if constexpr (W::kHasSpecials) specials.see(load_lanes(at));
+    typename W::Prepared prepared;
+    if constexpr (kReadBefore) {
+      prepared = W::prepare_at(at);
+    } else {
+      prepared = W::prepare(load_lanes(at));
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < W::kCells; ++j) sum[v] = W::multiply_add(W::widen(prepared, j), cells[j], sum[v]);
+  }
+}
+
+/// One token. Nothing before the first group may be read.
 template <class W, int V, int64_t kGroupBytes>
 inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups, F32 (&sum)[V],
                          Specials& specials) {
-  for (int64_t g = 0; g < groups; ++g) {
-    typename W::Operand cells[W::kCells];
-#pragma GCC unroll 4
-    for (int j = 0; j < W::kCells; ++j) cells[j] = W::broadcast(x + j * 4);
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) {
-      const std::byte* at = w + v * kLanes * 4;
-      if ((v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
-      const I32 lanes = load_lanes(at);
-      if constexpr (W::kHasSpecials) specials.see(lanes);
-      const typename W::Prepared prepared = W::prepare(lanes);
-#pragma GCC unroll 4
-      for (int j = 0; j < W::kCells; ++j) sum[v] = W::multiply_add(W::widen(prepared, j), cells[j], sum[v]);
-    }
-    w += kGroupBytes;
-    x += W::kCells * 4;
+  int64_t g = 0;
+  if (W::kReadsBefore && groups > 0) {
+    multiply_group<W, V, false>(w, x, sum, specials);
+    g = 1;
+  }
+  for (; g < groups; ++g) {
+    multiply_group<W, V, W::kReadsBefore>(w + g * kGroupBytes, x + g * W::kCells * 4, sum, specials);
   }
 }
 

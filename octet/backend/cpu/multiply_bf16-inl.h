@@ -12,6 +12,7 @@ namespace {
 struct PairOperands {
   using Operand = I32;
   static constexpr bool kHasSpecials = false;  // infinities and NaN are looked up as such
+  static constexpr bool kReadsBefore = false;
   static constexpr int kLargestFinite = 0;
   static I32 broadcast(const std::byte* x) { return broadcast_pair(x); }
   static F32 multiply_add(I32 w, I32 x, F32 sum) { return dot_bf16(sum, w, x); }

@@ -26,6 +26,7 @@ struct Specials {
 struct F32Operands {
   using Operand = F32;
   using Prepared = I32;  // what is done once for all columns of a lane: nothing
+  static constexpr bool kReadsBefore = false;  // the byte before a vector
   static F32 broadcast(const std::byte* x) { return broadcast_f32(x); }
   static F32 multiply_add(F32 w, F32 x, F32 sum) { return fma(w, x, sum); }
   static I32 prepare(I32 lanes) { return lanes; }
@@ -50,24 +51,26 @@ struct FormatFp8 : F32Operands {
   static constexpr int kLargestFinite = kMost;
   static constexpr int kExponentBits = 7 - kMantissa;
   static constexpr int kShift = 8 - kExponentBits;  // from a float32's exponent of 8 bits
-  static constexpr int32_t kHalfMask = 0x8000 | (0x7f << (8 - kShift));
-  static constexpr auto kMask = static_cast<int32_t>(static_cast<uint32_t>(kHalfMask) * 0x10001U);
+  static constexpr auto kMask = static_cast<int32_t>(0x80000000U | (0x7fU << (24 - kShift)));
+  /// Wider vectors would cross a cache line with every load.
+  static constexpr bool kReadsBefore = kLanes <= 8;
 
-  /// The upper halves of float32: those of two columns side by side, in fewer steps than each in a lane of
-  /// its own.
+  /// The upper halves of float32, copies of the sign still in them: those of two columns side by side, in
+  /// fewer steps than each in a lane of its own.
   struct Prepared {
     I32 even;  // columns 0 and 2
     I32 odd;   // columns 1 and 3
   };
   static Prepared prepare(I32 lanes) {
-    const I32 mask = set1(kMask);
-    return {bit_and(shift_right_halves<kShift>(shift_left<8>(lanes)), mask),
-            bit_and(shift_right_halves<kShift>(lanes), mask)};
+    return {shift_right_halves<kShift>(shift_left<8>(lanes)), shift_right_halves<kShift>(lanes)};
+  }
+  /// The same of lanes in memory, with the byte before them: a load in the place of a shift.
+  static Prepared prepare_at(const std::byte* lanes) {
+    return {shift_right_halves<kShift>(load_lanes(lanes - 1)), shift_right_halves<kShift>(load_lanes(lanes))};
   }
   static F32 widen(const Prepared& p, int column) {
     const I32 pair = column % 2 == 0 ? p.even : p.odd;
-    return as_float(column < 2 ? shift_left<16>(pair)
-                               : bit_and(pair, set1(static_cast<int32_t>(0xffff0000U))));
+    return as_float(bit_and(column < 2 ? shift_left<16>(pair) : pair, set1(kMask)));
   }
 };
 using FormatE4M3 = FormatFp8<3, 0x7e>;
