@@ -77,7 +77,8 @@ int64_t Checkpoint::row_bytes(const TensorInfo& tensor) {
     check(elements >= 0, "a row of tensor " + quote(tensor.name) + " is too large");
   }
   const auto bits = checked_mul(elements, dtype_bits(tensor.dtype));
-  check(bits && *bits % 8 == 0, "a row of tensor " + quote(tensor.name) + " is not whole bytes");
+  if (!bits || *bits % 8 != 0)
+    throw ArgumentError("a row of tensor " + quote(tensor.name) + " is not whole bytes");
   return *bits / 8;
 }
 

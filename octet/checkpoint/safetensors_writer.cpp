@@ -28,8 +28,10 @@ int64_t declared_bytes(const TensorDeclaration& tensor) {
   for (const int64_t size : tensor.shape) {
     if (bits) bits = size < 0 ? std::nullopt : checked_mul(*bits, size);
   }
-  check(bits && *bits % 8 == 0,
-        "the size of tensor " + quote(tensor.name) + " is negative, overflows or is not whole bytes");
+  if (!bits || *bits % 8 != 0) {
+    throw ArgumentError("the size of tensor " + quote(tensor.name) +
+                        " is negative, overflows or is not whole bytes");
+  }
   return *bits / 8;
 }
 
@@ -43,7 +45,7 @@ std::string make_header(std::span<const TensorDeclaration> tensors,
     check(tensor.name != "__metadata__" && names.insert(tensor.name).second,
           "tensor " + quote(tensor.name) + " is declared twice or has a reserved name");
     const auto end = checked_add(data_bytes, declared_bytes(tensor));
-    check(end.has_value(), "the bytes of all tensors overflow");
+    if (!end) throw ArgumentError("the bytes of all tensors overflow");
     const Json entry = {
         {"dtype", to_string(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {data_bytes, *end}}};
     text += (text.size() > 1 ? "," : "") + Json(tensor.name).dump() + ":" + entry.dump();
