@@ -65,7 +65,25 @@ QuantSpec::QuantSpec(QuantOptions options) : options_(std::move(options)) {
   if (!faults.empty()) throw ConfigError("quantization options: " + join(faults, "\nquantization options: "));
 }
 
+std::optional<StorageRule> QuantSpec::chosen(std::string_view module, WeightRole role) const {
+  if (!options_.choose || role == WeightRole::kExcluded) return std::nullopt;
+  const std::optional<StorageRule> choice = options_.choose(module, role);
+  if (!choice) return std::nullopt;
+  if (!choice->quantize) return StorageRule{};
+  const std::string place = "the rule chosen for " + std::string(module) + ": ";
+  if (!is_fp8(choice->format)) {
+    throw ConfigError(place + "the FP8 format must be F8_E4M3 or F8_E5M2, not " +
+                      std::string(to_string(choice->format)));
+  }
+  if (choice->raw_cast && choice->granularity != Granularity::kChannel) {
+    throw ConfigError(place + "a raw cast stores no scales, so it cannot be combined with " +
+                      std::string(to_string(choice->granularity)) + " scales");
+  }
+  return choice;
+}
+
 StorageRule QuantSpec::rule(std::string_view module, WeightRole role) const {
+  if (const auto choice = chosen(module, role)) return *choice;
   const bool wanted = (role == WeightRole::kLinear && options_.quantization.has_value()) ||
                       (role == WeightRole::kLmHead && options_.fp8_lm_head) ||
                       (role == WeightRole::kEmbedding && options_.fp8_embedding);
@@ -84,10 +102,18 @@ StorageRule QuantSpec::merged_rule(std::span<const std::string> modules) const {
     lines.push_back(module + " (" + describe(rule(module, WeightRole::kLinear)) + ")");
   }
   throw ConfigError("these matrices are merged into one and must be stored alike: " + join(lines, ", ") +
-                    "; let the ignore patterns name all of them or none");
+                    "; let the ignore patterns name all of them or none" +
+                    (options_.choose ? ", and choose one rule for them all" : ""));
 }
 
 StorageRule QuantSpec::tied_rule(std::string_view embedding, std::string_view lm_head) const {
+  const auto first = chosen(embedding, WeightRole::kEmbedding);
+  const auto second = chosen(lm_head, WeightRole::kLmHead);
+  if (first && second && *first != *second) {
+    throw ConfigError(std::string(embedding) + " (" + describe(*first) + ") and " + std::string(lm_head) + " (" +
+                      describe(*second) + ") are one table in this model and must be chosen alike");
+  }
+  if (first || second) return first ? *first : *second;
   const bool wanted = options_.fp8_embedding || options_.fp8_lm_head;
   return wanted && !ignored(embedding) && !ignored(lm_head) ? quantized() : StorageRule{};
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -34,19 +35,6 @@ enum class ActivationScheme {
   kStatic,   ///< FP8, the scale given in the checkpoint
 };
 
-/// What the user asked for.
-struct QuantOptions {
-  std::optional<Granularity> quantization = Granularity::kChannel;  ///< of linear layers; nullopt: leave them
-  DType fp8_format = DType::kF8E4M3;
-  bool raw_cast = false;  ///< FP8 without scales
-  bool fp8_lm_head = false;
-  bool fp8_embedding = false;
-  std::vector<std::string>
-      ignore;  ///< unmerged module names: exact, glob (* ?), or "re:" and a regular expression
-  NumericsProfile numerics = NumericsProfile::kVllm;
-  ActivationScheme activation_scheme = ActivationScheme::kAuto;
-};
-
 enum class WeightRole {
   kLinear,  ///< a linear layer or one expert's matrix
   kLmHead,
@@ -65,6 +53,25 @@ struct StorageRule {
   [[nodiscard]] bool operator==(const StorageRule&) const = default;
 };
 
+/// A program's own choice for one module (the checkpoint's name without ".weight"); nullopt: as the options say.
+/// It goes before `ignore`, is asked several times for the same module and from several threads, and must always
+/// answer alike. Never asked for WeightRole::kExcluded.
+using ModuleChoice = std::function<std::optional<StorageRule>(std::string_view module, WeightRole role)>;
+
+/// What the user asked for.
+struct QuantOptions {
+  std::optional<Granularity> quantization = Granularity::kChannel;  ///< of linear layers; nullopt: leave them
+  DType fp8_format = DType::kF8E4M3;
+  bool raw_cast = false;  ///< FP8 without scales
+  bool fp8_lm_head = false;
+  bool fp8_embedding = false;
+  std::vector<std::string>
+      ignore;  ///< unmerged module names: exact, glob (* ?), or "re:" and a regular expression
+  NumericsProfile numerics = NumericsProfile::kVllm;
+  ActivationScheme activation_scheme = ActivationScheme::kAuto;
+  ModuleChoice choose = {};  ///< for programs that choose module by module; empty: the options above decide
+};
+
 /// Immutable; safe from any thread.
 class QuantSpec {
  public:
@@ -74,10 +81,12 @@ class QuantSpec {
 
   [[nodiscard]] const QuantOptions& options() const { return options_; }
   /// `module` is the checkpoint's name without ".weight": "model.layers.0.self_attn.q_proj", "lm_head".
+  /// This and the next two throw ConfigError naming the module for a choice that contradicts itself.
   [[nodiscard]] StorageRule rule(std::string_view module, WeightRole role) const;
   /// The common rule of the members of a merged matrix. Throws ConfigError naming those which disagree.
   [[nodiscard]] StorageRule merged_rule(std::span<const std::string> modules) const;
-  /// One table for both uses: quantized when either use asks for it and neither name is ignored.
+  /// One table for both uses: quantized when either use asks for it and neither name is ignored. A choice made
+  /// for either name is for the table; throws ConfigError where the two names are chosen differently.
   [[nodiscard]] StorageRule tied_rule(std::string_view embedding, std::string_view lm_head) const;
   /// The scheme in force on `backend` for a matrix that is stored in FP8, by this spec or in the file
   /// already: never kAuto. Matrices that are not in FP8 take activations as they are.
@@ -87,6 +96,7 @@ class QuantSpec {
 
  private:
   [[nodiscard]] bool ignored(std::string_view module) const;
+  [[nodiscard]] std::optional<StorageRule> chosen(std::string_view module, WeightRole role) const;
   [[nodiscard]] StorageRule quantized() const;  ///< the rule of a matrix that is stored in FP8
 
   QuantOptions options_;

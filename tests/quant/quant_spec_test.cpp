@@ -151,5 +151,78 @@ TEST(QuantSpec, TellsWhichPatternsMatchedNothing) {
   EXPECT_THAT(spec.unmatched_patterns(modules), ElementsAre("typo.*"));
 }
 
+QuantOptions choosing(ModuleChoice choose) {
+  QuantOptions options;
+  options.choose = std::move(choose);
+  return options;
+}
+
+TEST(QuantSpec, AProgramChoosesModuleByModuleAndTheOptionsDecideTheRest) {
+  QuantOptions options = choosing([](std::string_view module, WeightRole role) -> std::optional<StorageRule> {
+    EXPECT_NE(role, WeightRole::kExcluded);
+    if (module == "a") return StorageRule{};
+    if (module == "b") return StorageRule{.quantize = true, .format = DType::kF8E5M2, .granularity = Granularity::kBlock};
+    if (role == WeightRole::kLmHead) return StorageRule{.quantize = true, .raw_cast = true};
+    return std::nullopt;
+  });
+  options.ignore = {"b", "d"};
+  const QuantSpec spec(options);
+  EXPECT_FALSE(spec.rule("a", WeightRole::kLinear).quantize);
+  EXPECT_EQ(spec.rule("b", WeightRole::kLinear).granularity, Granularity::kBlock);  // goes before ignore
+  EXPECT_EQ(spec.rule("b", WeightRole::kLinear).format, DType::kF8E5M2);
+  EXPECT_EQ(spec.rule("c", WeightRole::kLinear), QuantSpec(QuantOptions{}).rule("c", WeightRole::kLinear));
+  EXPECT_FALSE(spec.rule("d", WeightRole::kLinear).quantize);
+  EXPECT_TRUE(spec.rule("lm_head", WeightRole::kLmHead).raw_cast);
+  EXPECT_FALSE(spec.rule("b", WeightRole::kExcluded).quantize);
+}
+
+TEST(QuantSpec, MembersOfAMergedMatrixMustBeChosenAlike) {
+  const QuantSpec spec(choosing([](std::string_view module, WeightRole) -> std::optional<StorageRule> {
+    if (module.starts_with("k")) return StorageRule{.quantize = true, .granularity = Granularity::kBlock};
+    return std::nullopt;
+  }));
+  EXPECT_EQ(spec.merged_rule(std::vector<std::string>{"k1", "k2"}).granularity, Granularity::kBlock);
+  try {
+    (void)spec.merged_rule(std::vector<std::string>{"q", "k1"});
+    FAIL() << "accepted";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("q (F8_E4M3, per-channel)"), HasSubstr("k1 (F8_E4M3, per-block)"),
+                                    HasSubstr("choose one rule for them all")));
+  }
+}
+
+TEST(QuantSpec, ATiedTableTakesTheChoiceForEitherNameAndRefusesTwoDifferentOnes) {
+  const StorageRule raw{.quantize = true, .raw_cast = true};
+  const QuantSpec head(choosing([&](std::string_view, WeightRole role) {
+    return role == WeightRole::kLmHead ? std::optional(raw) : std::nullopt;
+  }));
+  EXPECT_EQ(head.tied_rule("embed", "lm_head"), raw);
+  const QuantSpec both(choosing([&](std::string_view, WeightRole role) {
+    return std::optional(role == WeightRole::kLmHead ? raw : StorageRule{});
+  }));
+  try {
+    (void)both.tied_rule("embed", "lm_head");
+    FAIL() << "accepted";
+  } catch (const ConfigError& error) {
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("embed (left as it is)"), HasSubstr("lm_head (F8_E4M3, raw cast)")));
+  }
+}
+
+TEST(QuantSpec, RefusesAChosenRuleThatContradictsItself) {
+  const auto message = [](const StorageRule& rule) -> std::string {
+    const QuantSpec spec(choosing([&](std::string_view, WeightRole) { return std::optional(rule); }));
+    try {
+      (void)spec.rule("model.layers.3.mlp.up_proj", WeightRole::kLinear);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_THAT(message({.quantize = true, .format = DType::kBF16}),
+              AllOf(HasSubstr("model.layers.3.mlp.up_proj"), HasSubstr("not BF16")));
+  EXPECT_THAT(message({.quantize = true, .raw_cast = true, .granularity = Granularity::kBlock}),
+              AllOf(HasSubstr("model.layers.3.mlp.up_proj"), HasSubstr("per-block")));
+}
+
 }  // namespace
 }  // namespace octet
