@@ -37,6 +37,7 @@ void Vocabulary::declare_embedding(std::vector<Parameter>& parameters) {
                         .offset = 0,
                         .required = true,
                         .twin = spec_.tied ? spec_.lm_head + ".weight" : std::string()});
+  if (spec_.tied) declare_input_scales(context_, std::span(&spec_.lm_head, 1), embedding_, parameters);
 }
 
 void Vocabulary::declare_lm_head(std::vector<Parameter>& parameters) {
@@ -47,6 +48,7 @@ void Vocabulary::declare_lm_head(std::vector<Parameter>& parameters) {
                         .offset = 0,
                         .required = true,
                         .twin = {}});
+  declare_input_scales(context_, std::span(&spec_.lm_head, 1), lm_head_, parameters);
 }
 
 void Vocabulary::embed(std::span<const int32_t> ids, TensorView y) const {

@@ -6,10 +6,10 @@
 namespace octet {
 namespace {
 
-StorageRule common_rule(const LayerContext& context, const LinearSpec& spec) {
+std::vector<std::string> modules_of(const LinearSpec& spec) {
   std::vector<std::string> modules;
   for (const LinearMember& member : spec.members) modules.push_back(member.module);
-  return context.quant_spec.merged_rule(modules);
+  return modules;
 }
 
 constexpr int64_t kAlignmentSlack = 128;
@@ -19,7 +19,7 @@ constexpr int64_t kAlignmentSlack = 128;
 Linear::Linear(const LayerContext& context, LinearSpec spec) : context_(context), spec_(std::move(spec)) {
   weight_.name = spec_.name;
   weight_.cols = spec_.in_features;
-  weight_.rule = common_rule(context_, spec_);
+  weight_.rule = context_.quant_spec.merged_rule(modules_of(spec_));
   for (const LinearMember& member : spec_.members) {
     weight_.member_rows.push_back(member.out_features);
     weight_.rows += member.out_features;
@@ -46,6 +46,26 @@ void Linear::declare(std::vector<Parameter>& parameters) {
                             .twin = {}});
     }
     row += member.out_features;
+  }
+  declare_input_scales(context_, modules_of(spec_), weight_, parameters);
+}
+
+void declare_input_scales(const LayerContext& context, std::span<const std::string> modules, StoredMatrix& weight,
+                          std::vector<Parameter>& parameters) {
+  if (context.quant_spec.options().activation_scheme != ActivationScheme::kStatic) return;
+  // Sized once: the parameters point to the elements.
+  weight.input_scales.resize(modules.size());
+  for (size_t i = 0; i < modules.size(); ++i) {
+    StoredVector& scale = weight.input_scales[i];
+    scale.name = modules[i] + ".input_scale";
+    scale.size = 1;
+    scale.exact = true;
+    parameters.push_back({.name = scale.name,
+                          .shape = Shape{1},
+                          .destination = &scale,
+                          .offset = 0,
+                          .required = false,  // the loader asks for it where the matrix is in FP8
+                          .twin = modules[i] + ".activation_scale"});
   }
 }
 
@@ -85,7 +105,8 @@ void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTens
                     .parts = {}};
   if (group > 0) q.parts = std::span(&grid, 1);
   q.scales = arena.tensor(DType::kF32, Shape{tokens, grid.grid_cols}).row<float>(0);
-  context.backend.quantize_activations(x, context.precision(), std::nullopt, q);
+  const bool fixed = context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kStatic;
+  context.backend.quantize_activations(x, context.precision(), fixed ? weight.input_scale : std::nullopt, q);
   context.backend.gemm({.dense = {}, .precision = context.precision(), .quantized = q}, w, bias, y);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/llm/model.h"
 
+#include <algorithm>
+
 #include "octet/base/cpu_features.h"
 #include "octet/base/file_reader.h"
 #include "octet/checkpoint/checkpoint.h"
@@ -25,9 +27,9 @@ Model::Model(std::filesystem::path folder, ModelOptions options)
       backend_(make_backend(options_.device, ledger_)) {
   read_config();
   quant_spec_ = std::make_unique<QuantSpec>(completed(options_.quant));
-  refuse_static_activations();
   decoder_ = make_decoder(*quant_spec_);
   source_ = open_source();
+  refuse_static_activations();
   plan_ = plan_memory(decoder_->parameters(), *source_, load_options(), load_target(*backend_));
   warn_of_options();
 }
@@ -58,14 +60,16 @@ QuantOptions Model::completed(QuantOptions quant) const {
   return quant;
 }
 
+/// A file without any scale is told so in a word; where only some are missing, binding names them.
 void Model::refuse_static_activations() const {
   if (options_.quant.activation_scheme != ActivationScheme::kStatic) return;
-  const bool in_file = quant_config_ && quant_config_->static_activations;
-  throw ConfigError(
-      in_file ? "--activation-scheme static: reading the input scales of a checkpoint is not supported "
-                "yet; take dynamic or none"
-              : "--activation-scheme static: needs a checkpoint with input scales, but " + folder_.string() +
-                    "/config.json has none; take dynamic or none");
+  const auto& tensors = source_->tensors();
+  const bool any = std::any_of(tensors.begin(), tensors.end(), [](const SourceTensor& tensor) {
+    return tensor.name.ends_with(".input_scale") || tensor.name.ends_with(".activation_scale");
+  });
+  if (any) return;
+  throw ConfigError("--activation-scheme static: needs a checkpoint with input scales, but " + folder_.string() +
+                    " has none; take dynamic or none");
 }
 
 void Model::warn(const std::string& message) const {
@@ -108,6 +112,8 @@ LoadOptions Model::load_options() const {
   LoadOptions load;
   load.compute_dtype = dtype();
   load.allow_nonfinite = options_.allow_nonfinite;
+  // Scales of static activations are read where the options ask for them, and are no news otherwise.
+  load.skip.insert(load.skip.end(), {"*.input_scale", "*.activation_scale"});
   load.progress = options_.progress;
   load.warn = options_.warn;
   if (quant_config_ && quant_config_->block_rows && quant_config_->block_cols) {

@@ -15,6 +15,7 @@ namespace octet {
 namespace {
 
 bool same_shape(std::span<const int64_t> found, const Shape& expected) {
+  if (found.empty()) return expected.rank() == 1 && expected[0] == 1;  // a scalar is a vector of one
   if (found.size() != static_cast<size_t>(expected.rank())) return false;
   for (int axis = 0; axis < expected.rank(); ++axis) {
     if (found[static_cast<size_t>(axis)] != expected[axis]) return false;
@@ -37,12 +38,30 @@ class Binder {
                           faults_);
     }
     faults_.throw_if_any<FormatError>(source_.describe());
+    check_input_scales();
     list_the_rest();
     sort_pieces();
     return std::move(result_);
   }
 
  private:
+  /// A matrix that is in FP8 in the end takes static activations, and then each of its members needs its scale.
+  void check_input_scales() const {
+    Faults missing;
+    for (const Destination& destination : result_.destinations) {
+      auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target);
+      if (matrix == nullptr || !is_fp8(destination.spec.dtype)) continue;
+      for (const StoredVector& scale : (*matrix)->input_scales) {
+        const auto it = destinations_.find(&scale);
+        if (it != destinations_.end() && result_.destinations[it->second].pieces.empty()) {
+          missing.add("no tensor " + quote(scale.name) + " for a matrix that is stored in FP8");
+        }
+      }
+    }
+    missing.throw_if_any<ConfigError>("--activation-scheme static needs the scale of every FP8 matrix's input; " +
+                                      source_.describe() + " lacks some: take dynamic or none");
+  }
+
   const SourceTensor* find(const std::string& name) const {
     const auto it = by_name_.find(name);
     return it == by_name_.end() ? nullptr : it->second;

@@ -34,8 +34,11 @@ DType stored_dtype(const Piece& piece, DType compute_dtype) {
       return piece.rule.format;
     case PieceKind::kAdopt:
       return found;
-    case PieceKind::kStore:
-      return widens_exactly(found, compute_dtype) ? found : compute_dtype;
+    case PieceKind::kStore: {
+      auto* const* vector = std::get_if<StoredVector*>(&piece.parameter->destination);
+      const bool exact = vector != nullptr && (*vector)->exact;
+      return exact || widens_exactly(found, compute_dtype) ? found : compute_dtype;
+    }
   }
   return found;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <utility>
 
 #include "octet/base/error.h"
@@ -48,7 +49,31 @@ void LoadSession::load() {
   compare_twins();
   parts_.meter.report();
   if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
+  resolve_input_scales();
   buffers_.clear();
+}
+
+void LoadSession::resolve_input_scales() {
+  Faults faults;
+  for (const Destination& destination : parts_.bindings.destinations) {
+    auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target);
+    if (matrix == nullptr) continue;
+    std::optional<float> largest;
+    for (StoredVector& scale : (*matrix)->input_scales) {
+      if (scale.tensor.empty()) continue;
+      const TensorView stored = scale.tensor.view();
+      const QuantMatrixView one{.data = stored.data(), .dtype = stored.dtype(), .rows = 1, .cols = 1};
+      float value = 0;
+      parts_.backend.read_rows(one, 0, view_of(&value, Shape{1, 1}));
+      if (!std::isfinite(value) || value <= 0) {
+        faults.add("tensor " + quote(scale.name) + ": expected a scale above 0, found " + std::to_string(value) +
+                   "; --activation-scheme dynamic does without");
+      }
+      largest = std::max(largest.value_or(value), value);
+    }
+    (*matrix)->input_scale = largest;
+  }
+  faults.throw_if_any<FormatError>(parts_.source.describe());
 }
 
 LoadSession::PieceRange LoadSession::next_batch(size_t first) const {

@@ -42,6 +42,8 @@ class LoadSession {
   void fill(PieceRange batch);
   void check_values(PieceRange batch) const;
   void compare_twins();
+  /// Sets the scale of each matrix's static activations from those of its members.
+  void resolve_input_scales();
   void take_memory(size_t destination);
   void release() noexcept;
   /// Runs `body(tile index, buffer)` over the workers; throws Interrupted when the load is cancelled.
