@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The head of a model, stored in FP8 and in bfloat16, multiplied turn by turn: A B A B. FP8 reads half the bytes and
-/// widens them in registers, so it is never to be the slower one. Prints the median of the paired ratios.
+/// The head of a model, stored in FP8 and in bfloat16, multiplied turn by turn: A B A B. FP8 reads half the
+/// bytes and widens them in registers, so it is never to be the slower one. Prints the median of the paired
+/// ratios.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -63,7 +64,9 @@ class Pair {
       bf16.push_back(b);
       ratio.push_back(b / a);
     }
-    return {.fp8 = median(fp8), .bf16 = median(bf16), .ratio = median(ratio),
+    return {.fp8 = median(fp8),
+            .bf16 = median(bf16),
+            .ratio = median(ratio),
             .lowest = *std::min_element(ratio.begin(), ratio.end())};
   }
 
@@ -71,7 +74,9 @@ class Pair {
 
  private:
   [[nodiscard]] QuantMatrix weight(DType dtype) {
-    return {backend_.allocator(), backend_.ledger(), "weights",
+    return {backend_.allocator(),
+            backend_.ledger(),
+            "weights",
             {.dtype = dtype,
              .rows = head_.vocabulary,
              .cols = head_.hidden,
@@ -126,7 +131,8 @@ class Pair {
     }
     const double bound = magnitude * static_cast<double>(head_.hidden + 8) * 0x1p-24;
     const double found = static_cast<double>(y_[static_cast<size_t>(t * head_.vocabulary + v)]);
-    check(std::abs(found - sum) <= bound, "an output differs from the reference beyond the rounding of a float32 sum");
+    check(std::abs(found - sum) <= bound,
+          "an output differs from the reference beyond the rounding of a float32 sum");
   }
 
   Backend& backend_;
@@ -146,9 +152,11 @@ std::vector<Head> heads(const Options& options) {
 
 int run(const Options& options) {
   MemoryLedger ledger;
-  const auto backend = make_backend({.device = "cpu", .threads = options.threads, .isa = std::nullopt}, ledger);
+  const auto backend =
+      make_backend({.device = "cpu", .threads = options.threads, .isa = std::nullopt}, ledger);
   std::printf("%s, %s\n", cpu_name().c_str(), backend->describe().c_str());
-  std::printf("%8s %6s %6s %10s %10s %12s %8s\n", "V", "H", "tokens", "fp8, ms", "bf16, ms", "bf16 / fp8", "lowest");
+  std::printf("%8s %6s %6s %10s %10s %12s %8s\n", "V", "H", "tokens", "fp8, ms", "bf16, ms", "bf16 / fp8",
+              "lowest");
   bool slower = false;
   for (const Head& head : heads(options)) {
     Pair pair(*backend, head);

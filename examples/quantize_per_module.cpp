@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The library as storage alone: choose for each module of a checkpoint how it is stored, load, and look at what
-/// became of it. No token is computed.
+/// The library as storage alone: choose for each module of a checkpoint how it is stored, load, and look at
+/// what became of it. No token is computed.
 ///
 ///   octet_example_quantize_per_module MODEL_FOLDER
 #include <cstdio>
@@ -14,8 +14,9 @@
 
 namespace {
 
-/// Attention in FP8 with one scale for each output row; the first layer's MLP as it is in the file, the others' in
-/// blocks of 128 x 128; the tables (one, where the model shares it) cast to E5M2 without any scale.
+/// Attention in FP8 with one scale for each output row; the first layer's MLP as it is in the file, the
+/// others' in blocks of 128 x 128; the tables (one, where the model shares it) cast to E5M2 without any
+/// scale.
 std::optional<octet::StorageRule> choose(std::string_view module, octet::WeightRole role) {
   if (role != octet::WeightRole::kLinear) {
     return octet::StorageRule{.quantize = true, .format = octet::DType::kF8E5M2, .raw_cast = true};

@@ -50,8 +50,8 @@ void Linear::declare(std::vector<Parameter>& parameters) {
   declare_input_scales(context_, modules_of(spec_), weight_, parameters);
 }
 
-void declare_input_scales(const LayerContext& context, std::span<const std::string> modules, StoredMatrix& weight,
-                          std::vector<Parameter>& parameters) {
+void declare_input_scales(const LayerContext& context, std::span<const std::string> modules,
+                          StoredMatrix& weight, std::vector<Parameter>& parameters) {
   if (context.quant_spec.options().activation_scheme != ActivationScheme::kStatic) return;
   // Sized once: the parameters point to the elements.
   weight.input_scales.resize(modules.size());

@@ -56,8 +56,8 @@ void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTens
               ConstTensorView bias, TensorView y, Arena& arena);
 /// Appends the parameters of static activations, one scale for each member, where the options ask for them:
 /// "<module>.input_scale" or "<module>.activation_scale". They point into `weight`.
-void declare_input_scales(const LayerContext& context, std::span<const std::string> modules, StoredMatrix& weight,
-                          std::vector<Parameter>& parameters);
+void declare_input_scales(const LayerContext& context, std::span<const std::string> modules,
+                          StoredMatrix& weight, std::vector<Parameter>& parameters);
 /// Arena bytes that `multiply` needs at most, whatever the matrix turns out to be in the file.
 [[nodiscard]] int64_t multiply_scratch_bytes(const LayerContext& context, const StoredMatrix& weight,
                                              int64_t tokens);

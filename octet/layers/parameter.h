@@ -33,10 +33,11 @@ struct StoredMatrix {
   StorageRule rule;
   bool lookup_only = false;  ///< a table that is never multiplied with: row-major on every backend
   QuantMatrix matrix;        ///< [rows, cols]; empty until loading
-  /// For static activations: the scale [1] of each member, as in the file. Empty where they are not asked for.
+  /// For static activations: the scale [1] of each member, as in the file. Empty where they are not asked
+  /// for.
   std::vector<StoredVector> input_scales = {};
-  /// The scale in force, set by the loader: the largest of `input_scales`, so that the input which the members
-  /// share is clamped for none of them earlier than its own scale would.
+  /// The scale in force, set by the loader: the largest of `input_scales`, so that the input which the
+  /// members share is clamped for none of them earlier than its own scale would.
   std::optional<float> input_scale = std::nullopt;
 };
 

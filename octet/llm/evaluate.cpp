@@ -127,7 +127,8 @@ class EvaluateRun {
         const auto expected = reference_ ? row_of(reference, row) : std::span<const float>();
         scores_[static_cast<size_t>(row)] = score_token(row_of(logits, row), expected, target);
       });
-      for (const Sums& token : scores_) sums_.add(token);  // in order, so that the sums do not depend on threads
+      for (const Sums& token : scores_)
+        sums_.add(token);  // in order, so that the sums do not depend on threads
     });
   }
 

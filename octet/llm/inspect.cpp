@@ -32,7 +32,8 @@ MemoryPlan plan_of_weights(Model& model, QuantOptions quant) {
   return model.plan_with(quant);
 }
 
-/// The options with this one turned round. A tied model has one table: without it means without either option.
+/// The options with this one turned round. A tied model has one table: without it means without either
+/// option.
 QuantOptions switched(const Model& model, const Switch& option) {
   QuantOptions other = model.options().quant;
   const bool on = !option.given(other);
@@ -55,8 +56,8 @@ OptionSaving planned_saving(Model& model, const Switch& option, int64_t kv_bytes
   return saving(option, given, given ? saved_bytes(other, now) : saved_bytes(now, other), kv_bytes_per_token);
 }
 
-/// What the loaded weights hold, each destination once. The scales of static activations belong to a scheme and
-/// not to the weights.
+/// What the loaded weights hold, each destination once. The scales of static activations belong to a scheme
+/// and not to the weights.
 int64_t held_bytes(Model& model) {
   std::set<const void*> seen;
   int64_t bytes = 0;
@@ -119,18 +120,17 @@ Json Inspection::to_json() const {
                       {"bytes_before", group.bytes_before},
                       {"bytes_after", group.bytes_after}});
   }
-  return {{"architecture", architecture},
-          {"parameters", parameters},
-          {"dtype", torch_name(dtype)},
-          {"backend", backend},
-          {"max_position_embeddings", max_position_embeddings},
-          {"groups", std::move(groups)},
-          {"plan",
-           {{"final_bytes", plan.final_bytes},
-            {"peak_bytes", plan.peak_bytes},
-            {"read_bytes", plan.read_bytes}}},
-          {"kv_cache_bytes_per_token", kv_cache_bytes_per_token},
-          {"options", octet::to_json(options)}};
+  return {
+      {"architecture", architecture},
+      {"parameters", parameters},
+      {"dtype", torch_name(dtype)},
+      {"backend", backend},
+      {"max_position_embeddings", max_position_embeddings},
+      {"groups", std::move(groups)},
+      {"plan",
+       {{"final_bytes", plan.final_bytes}, {"peak_bytes", plan.peak_bytes}, {"read_bytes", plan.read_bytes}}},
+      {"kv_cache_bytes_per_token", kv_cache_bytes_per_token},
+      {"options", octet::to_json(options)}};
 }
 
 }  // namespace octet

@@ -11,8 +11,8 @@
 namespace octet {
 
 /// What one option saves, beside the options that are given already. In a tied model `--fp8-lm-head` and
-/// `--fp8-embedding` store the same table: each is then counted against leaving out both, so their figures are
-/// one saving and not two.
+/// `--fp8-embedding` store the same table: each is then counted against leaving out both, so their figures
+/// are one saving and not two.
 struct OptionSaving {
   std::string option;     ///< as on the command line
   bool in_force = false;  ///< given already: then what it saves against leaving it out
@@ -36,7 +36,8 @@ struct Inspection {
 [[nodiscard]] Inspection inspect(Model& model, std::optional<DType> kv_cache_dtype);
 
 /// What the options in force saved, from the bytes that the weights of a loaded model really hold (scales and
-/// padding included): to the byte what `inspect` said before. `kv_bytes_per_token` is that of the cache in use.
+/// padding included): to the byte what `inspect` said before. `kv_bytes_per_token` is that of the cache in
+/// use.
 [[nodiscard]] std::vector<OptionSaving> savings_of_loaded(Model& model, int64_t kv_bytes_per_token);
 
 /// [{"option", "in_force", "saved_bytes", "kv_cache_tokens"}]

@@ -68,8 +68,8 @@ void Model::refuse_static_activations() const {
     return tensor.name.ends_with(".input_scale") || tensor.name.ends_with(".activation_scale");
   });
   if (any) return;
-  throw ConfigError("--activation-scheme static: needs a checkpoint with input scales, but " + folder_.string() +
-                    " has none; take dynamic or none");
+  throw ConfigError("--activation-scheme static: needs a checkpoint with input scales, but " +
+                    folder_.string() + " has none; take dynamic or none");
 }
 
 void Model::warn(const std::string& message) const {

@@ -45,7 +45,8 @@ class Binder {
   }
 
  private:
-  /// A matrix that is in FP8 in the end takes static activations, and then each of its members needs its scale.
+  /// A matrix that is in FP8 in the end takes static activations, and then each of its members needs its
+  /// scale.
   void check_input_scales() const {
     Faults missing;
     for (const Destination& destination : result_.destinations) {
@@ -58,8 +59,9 @@ class Binder {
         }
       }
     }
-    missing.throw_if_any<ConfigError>("--activation-scheme static needs the scale of every FP8 matrix's input; " +
-                                      source_.describe() + " lacks some: take dynamic or none");
+    missing.throw_if_any<ConfigError>(
+        "--activation-scheme static needs the scale of every FP8 matrix's input; " + source_.describe() +
+        " lacks some: take dynamic or none");
   }
 
   const SourceTensor* find(const std::string& name) const {

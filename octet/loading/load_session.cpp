@@ -66,8 +66,8 @@ void LoadSession::resolve_input_scales() {
       float value = 0;
       parts_.backend.read_rows(one, 0, view_of(&value, Shape{1, 1}));
       if (!std::isfinite(value) || value <= 0) {
-        faults.add("tensor " + quote(scale.name) + ": expected a scale above 0, found " + std::to_string(value) +
-                   "; --activation-scheme dynamic does without");
+        faults.add("tensor " + quote(scale.name) + ": expected a scale above 0, found " +
+                   std::to_string(value) + "; --activation-scheme dynamic does without");
       }
       largest = std::max(largest.value_or(value), value);
     }

@@ -110,8 +110,8 @@ StorageRule QuantSpec::tied_rule(std::string_view embedding, std::string_view lm
   const auto first = chosen(embedding, WeightRole::kEmbedding);
   const auto second = chosen(lm_head, WeightRole::kLmHead);
   if (first && second && *first != *second) {
-    throw ConfigError(std::string(embedding) + " (" + describe(*first) + ") and " + std::string(lm_head) + " (" +
-                      describe(*second) + ") are one table in this model and must be chosen alike");
+    throw ConfigError(std::string(embedding) + " (" + describe(*first) + ") and " + std::string(lm_head) +
+                      " (" + describe(*second) + ") are one table in this model and must be chosen alike");
   }
   if (first || second) return first ? *first : *second;
   const bool wanted = options_.fp8_embedding || options_.fp8_lm_head;

@@ -53,9 +53,9 @@ struct StorageRule {
   [[nodiscard]] bool operator==(const StorageRule&) const = default;
 };
 
-/// A program's own choice for one module (the checkpoint's name without ".weight"); nullopt: as the options say.
-/// It goes before `ignore`, is asked several times for the same module and from several threads, and must always
-/// answer alike. Never asked for WeightRole::kExcluded.
+/// A program's own choice for one module (the checkpoint's name without ".weight"); nullopt: as the options
+/// say. It goes before `ignore`, is asked several times for the same module and from several threads, and
+/// must always answer alike. Never asked for WeightRole::kExcluded.
 using ModuleChoice = std::function<std::optional<StorageRule>(std::string_view module, WeightRole role)>;
 
 /// What the user asked for.
@@ -85,8 +85,8 @@ class QuantSpec {
   [[nodiscard]] StorageRule rule(std::string_view module, WeightRole role) const;
   /// The common rule of the members of a merged matrix. Throws ConfigError naming those which disagree.
   [[nodiscard]] StorageRule merged_rule(std::span<const std::string> modules) const;
-  /// One table for both uses: quantized when either use asks for it and neither name is ignored. A choice made
-  /// for either name is for the table; throws ConfigError where the two names are chosen differently.
+  /// One table for both uses: quantized when either use asks for it and neither name is ignored. A choice
+  /// made for either name is for the table; throws ConfigError where the two names are chosen differently.
   [[nodiscard]] StorageRule tied_rule(std::string_view embedding, std::string_view lm_head) const;
   /// The scheme in force on `backend` for a matrix that is stored in FP8, by this spec or in the file
   /// already: never kAuto. Matrices that are not in FP8 take activations as they are.

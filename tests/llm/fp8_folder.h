@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Folders with weights in FP8, as other tools publish them, made from a model that Octet itself quantized: so that
-/// codes and scales of both are equal, and with them every logit.
+/// Folders with weights in FP8, as other tools publish them, made from a model that Octet itself quantized:
+/// so that codes and scales of both are equal, and with them every logit.
 #pragma once
 
 #include <fstream>
@@ -56,7 +56,8 @@ inline FileTensors tensors_of(Model& model, ScaleDialect dialect) {
     const int64_t last = dialect == ScaleDialect::kScalar ? 1 : rows;
     for (int64_t row = 0; row < last; row += step) {
       const int64_t end = dialect == ScaleDialect::kBlockInverse ? cols : 1;
-      for (int64_t col = 0; col < end; col += kScaleBlock) scales.push_back(view.scale(parameter.offset + row, col));
+      for (int64_t col = 0; col < end; col += kScaleBlock)
+        scales.push_back(view.scale(parameter.offset + row, col));
     }
     switch (dialect) {
       case ScaleDialect::kScalar:
@@ -74,8 +75,8 @@ inline FileTensors tensors_of(Model& model, ScaleDialect dialect) {
 }
 
 /// config.json of `from` with a quantization_config, and the tensors.
-inline void write_folder(const std::filesystem::path& folder, const std::filesystem::path& from, const Json& quantization,
-                         const FileTensors& tensors) {
+inline void write_folder(const std::filesystem::path& folder, const std::filesystem::path& from,
+                         const Json& quantization, const FileTensors& tensors) {
   Json config = parse_json(read_text_file(from / "config.json"), "config.json");
   config["quantization_config"] = quantization;
   std::ofstream(folder / "config.json") << config.dump();

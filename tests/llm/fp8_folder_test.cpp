@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Checkpoints that are in FP8 already, from the folder to the logits; and the scales of static activations in them.
+// Checkpoints that are in FP8 already, from the folder to the logits; and the scales of static activations in
+// them.
 #include "tests/llm/fp8_folder.h"
 
 #include <gmock/gmock.h>
@@ -44,10 +45,13 @@ QuantOptions untouched(ActivationScheme scheme = ActivationScheme::kNone) {
   return quant;
 }
 
-Json fp8_config() { return {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}, {"fmt", "e4m3"}}; }
+Json fp8_config() {
+  return {{"quant_method", "fp8"}, {"activation_scheme", "dynamic"}, {"fmt", "e4m3"}};
+}
 
 Json compressed_config(const char* strategy) {
-  const Json weights = {{"num_bits", 8}, {"type", "float"}, {"strategy", strategy}, {"symmetric", true}, {"dynamic", false}};
+  const Json weights = {
+      {"num_bits", 8}, {"type", "float"}, {"strategy", strategy}, {"symmetric", true}, {"dynamic", false}};
   return {{"quant_method", "compressed-tensors"},
           {"format", "float-quantized"},
           {"config_groups", {{"group_0", {{"targets", {"Linear"}}, {"weights", weights}}}}},
@@ -66,8 +70,10 @@ std::vector<Dialect> dialects() {
   Json block = fp8_config();
   block["weight_block_size"] = {128, 128};
   return {{"fp8, a scalar", kGolden, Granularity::kTensor, ScaleDialect::kScalar, fp8_config()},
-          {"compressed-tensors, a scalar", kGolden, Granularity::kTensor, ScaleDialect::kScalar, compressed_config("tensor")},
-          {"compressed-tensors, a column", kGolden, Granularity::kChannel, ScaleDialect::kColumn, compressed_config("channel")},
+          {"compressed-tensors, a scalar", kGolden, Granularity::kTensor, ScaleDialect::kScalar,
+           compressed_config("tensor")},
+          {"compressed-tensors, a column", kGolden, Granularity::kChannel, ScaleDialect::kColumn,
+           compressed_config("channel")},
           {"fp8, blocks", kDemo, Granularity::kBlock, ScaleDialect::kBlockInverse, block}};
 }
 
@@ -146,8 +152,8 @@ TEST_F(StaticActivations, AreRoundedByTheScaleInTheFile) {
   EXPECT_NE(fixed, logits(ActivationScheme::kNone));
   EXPECT_EQ(logits(ActivationScheme::kAuto), logits(ActivationScheme::kNone));  // no native FP8 on a CPU
   EXPECT_LT(relative_difference(fixed, logits(ActivationScheme::kNone)), 0.2);
-  // E4M3 is a floating-point format: twice the scale is the same rounding, but where values are subnormal; a scale
-  // far too small clamps everything.
+  // E4M3 is a floating-point format: twice the scale is the same rounding, but where values are subnormal; a
+  // scale far too small clamps everything.
   set_all(1e-6F);
   EXPECT_GT(relative_difference(static_logits(), logits(ActivationScheme::kNone)), 0.2);
 }
@@ -176,15 +182,16 @@ TEST_F(StaticActivations, MayBeVectorsOfOneAndGoByEitherName) {
 TEST_F(StaticActivations, AreRefusedBeforeLoadingWhereAnFp8MatrixHasNoScale) {
   tensors_.erase("model.layers.0.mlp.up_proj.input_scale");
   tensors_.erase("model.layers.1.self_attn.o_proj.input_scale");
-  EXPECT_THAT(refusal<ConfigError>(),
-              AllOf(HasSubstr("--activation-scheme static"), HasSubstr("'model.layers.0.mlp.up_proj.input_scale'"),
-                    HasSubstr("'model.layers.1.self_attn.o_proj.input_scale'"), HasSubstr("take dynamic or none"),
-                    Not(HasSubstr("q_proj"))));
+  EXPECT_THAT(refusal<ConfigError>(), AllOf(HasSubstr("--activation-scheme static"),
+                                            HasSubstr("'model.layers.0.mlp.up_proj.input_scale'"),
+                                            HasSubstr("'model.layers.1.self_attn.o_proj.input_scale'"),
+                                            HasSubstr("take dynamic or none"), Not(HasSubstr("q_proj"))));
 }
 
 TEST_F(StaticActivations, AreRefusedWhereTheFileHasNoScaleAtAll) {
   for (const std::string& module : modules_) tensors_.erase(module + ".input_scale");
-  EXPECT_THAT(refusal<ConfigError>(), HasSubstr("--activation-scheme static: needs a checkpoint with input scales"));
+  EXPECT_THAT(refusal<ConfigError>(),
+              HasSubstr("--activation-scheme static: needs a checkpoint with input scales"));
 }
 
 TEST_F(StaticActivations, AreRefusedWithAScaleThatIsNone) {

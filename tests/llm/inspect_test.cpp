@@ -45,8 +45,9 @@ int64_t saved_by(const std::vector<OptionSaving>& savings, const std::string& op
 std::vector<QuantOptions> many_options() {
   std::vector<QuantOptions> all;
   for (const bool raw : {false, true}) {
-    for (const auto granularity : {std::optional<Granularity>(), std::optional(Granularity::kTensor),
-                                   std::optional(Granularity::kChannel), std::optional(Granularity::kBlock)}) {
+    for (const auto granularity :
+         {std::optional<Granularity>(), std::optional(Granularity::kTensor),
+          std::optional(Granularity::kChannel), std::optional(Granularity::kBlock)}) {
       if (raw && granularity && granularity != Granularity::kChannel) continue;
       for (const int tables : {0, 1, 2, 3}) {
         QuantOptions quant;
@@ -79,7 +80,8 @@ TEST(Inspect, SaysToTheByteWhatTheLoadedWeightsSaved) {
   }
 }
 
-// qwen3 has tables of [67, 40] in 16 bits. The head lies in panels of 64 rows (128 of them), the embedding in rows.
+// qwen3 has tables of [67, 40] in 16 bits. The head lies in panels of 64 rows (128 of them), the embedding in
+// rows.
 TEST(Inspect, CountsScalesAndPaddingOfEachTable) {
   QuantOptions quant;
   quant.quantization.reset();

@@ -161,7 +161,8 @@ TEST(QuantSpec, AProgramChoosesModuleByModuleAndTheOptionsDecideTheRest) {
   QuantOptions options = choosing([](std::string_view module, WeightRole role) -> std::optional<StorageRule> {
     EXPECT_NE(role, WeightRole::kExcluded);
     if (module == "a") return StorageRule{};
-    if (module == "b") return StorageRule{.quantize = true, .format = DType::kF8E5M2, .granularity = Granularity::kBlock};
+    if (module == "b")
+      return StorageRule{.quantize = true, .format = DType::kF8E5M2, .granularity = Granularity::kBlock};
     if (role == WeightRole::kLmHead) return StorageRule{.quantize = true, .raw_cast = true};
     return std::nullopt;
   });
@@ -186,8 +187,9 @@ TEST(QuantSpec, MembersOfAMergedMatrixMustBeChosenAlike) {
     (void)spec.merged_rule(std::vector<std::string>{"q", "k1"});
     FAIL() << "accepted";
   } catch (const ConfigError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("q (F8_E4M3, per-channel)"), HasSubstr("k1 (F8_E4M3, per-block)"),
-                                    HasSubstr("choose one rule for them all")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("q (F8_E4M3, per-channel)"), HasSubstr("k1 (F8_E4M3, per-block)"),
+                      HasSubstr("choose one rule for them all")));
   }
 }
 
@@ -204,7 +206,8 @@ TEST(QuantSpec, ATiedTableTakesTheChoiceForEitherNameAndRefusesTwoDifferentOnes)
     (void)both.tied_rule("embed", "lm_head");
     FAIL() << "accepted";
   } catch (const ConfigError& error) {
-    EXPECT_THAT(error.what(), AllOf(HasSubstr("embed (left as it is)"), HasSubstr("lm_head (F8_E4M3, raw cast)")));
+    EXPECT_THAT(error.what(),
+                AllOf(HasSubstr("embed (left as it is)"), HasSubstr("lm_head (F8_E4M3, raw cast)")));
   }
 }
 

@@ -25,7 +25,7 @@ struct Specials {
 /// Base of the formats whose operands are float32 vectors.
 struct F32Operands {
   using Operand = F32;
-  using Prepared = I32;  // what is done once for all columns of a lane: nothing
+  using Prepared = I32;                        // what is done once for all columns of a lane: nothing
   static constexpr bool kReadsBefore = false;  // the byte before a vector
   static F32 broadcast(const std::byte* x) { return broadcast_f32(x); }
   static F32 multiply_add(F32 w, F32 x, F32 sum) { return fma(w, x, sum); }
