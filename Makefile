@@ -34,7 +34,7 @@ test-asan: setup ## the tests under AddressSanitizer and UndefinedBehaviorSaniti
 test-tsan: setup ## the tests of threaded code under ThreadSanitizer
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,tsan)
-	@cmake --build --preset tsan -j $(JOBS)
+	@cmake --build --preset tsan -j $(JOBS) --target threads_tests
 	@python3 tools/run_tests.py --preset tsan --jobs $(JOBS) --label threads
 
 lint: setup ## clang-format, clang-tidy and the floors of the architecture
@@ -52,7 +52,7 @@ bench: setup ## build and run every benchmark: each checks its kernels before it
 	@cmake --build --preset dev -j $(JOBS)
 	@for program in $(DEV)/bin/*_bench; do echo "== $$program"; $$program || exit 1; done
 
-install: build ## install the program, library headers and demo model under PREFIX
+install: build ## install the program and the demo model under PREFIX
 	@cmake --install build/release --prefix $(PREFIX)
 
 setup: ## install what this project needs (Debian or Ubuntu packages, Rust); cheap when all is there
