@@ -60,7 +60,7 @@ void set_value(SamplingArgs& sampling, const std::string& name, const std::strin
   }
 }
 
-const std::string& required(const std::string& command, const std::string& rest) {
+std::string required(const std::string& command, const std::string& rest) {
   if (rest.empty()) throw ArgumentError(command + ": give the name of a file");
   return rest;
 }
