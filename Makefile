@@ -25,10 +25,10 @@ test: setup ## set up and run every test; closes with "N passed, N failed, N ski
 	@cmake --build --preset dev -j $(JOBS)
 	@python3 tools/run_tests.py --preset dev --jobs $(JOBS)
 
-test-asan: setup ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
+test-asan: setup ## the tests of files, formats and kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,asan)
-	@cmake --build --preset asan -j $(JOBS)
+	@cmake --build --preset asan -j $(JOBS) --target octet_tests
 	@python3 tools/run_tests.py --preset asan --jobs $(JOBS)
 
 test-tsan: setup ## the tests of threaded code under ThreadSanitizer

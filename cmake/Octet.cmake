@@ -34,11 +34,15 @@ function(octet_library name)
   target_link_libraries(${name} PUBLIC octet_flags ${ARG_DEPS})
 endfunction()
 
+# Builds every test program of the chosen folders, and nothing else.
+add_custom_target(octet_tests)
+
 function(octet_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE octet_flags ${ARG_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   target_compile_definitions(${name} PRIVATE OCTET_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  add_dependencies(octet_tests ${name})
   if("threads" IN_LIST ARG_LABELS)
     add_dependencies(threads_tests ${name})
   endif()
