@@ -12,13 +12,14 @@ namespace {
 /// Rows of logits held at a time where every position's are wanted: 64 rows of a 128k vocabulary are 32 MiB.
 constexpr int64_t kLogitRows = 64;
 
-constexpr int64_t kMostCacheTokens = INT32_MAX * kKvBlockSize;
+/// A slot, the place of a token in the cache, is an int32; whole blocks must fit below its end.
+constexpr int64_t kMostCacheTokens = INT32_MAX - kKvBlockSize;
 
 EngineOptions completed(EngineOptions options, const DecoderSpec& spec) {
   check(options.max_model_len >= 1 && options.max_num_seqs >= 1 && options.max_step_tokens >= 1,
         "an engine needs room for one sequence of one token");
   check(options.max_model_len <= kMostCacheTokens && options.kv_cache_tokens <= kMostCacheTokens,
-        "block tables count the blocks of the cache with an int32");
+        "slots count the tokens of the cache with an int32");
   options.kv_cache_tokens = round_up(std::max(options.kv_cache_tokens, options.max_model_len), kKvBlockSize);
   options.max_step_tokens = std::max(options.max_step_tokens, options.max_num_seqs);
   if (options.vocab_limit <= 0) options.vocab_limit = spec.vocab_size;

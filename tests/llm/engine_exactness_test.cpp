@@ -249,5 +249,18 @@ TEST(Engine, AFailingVisitGivesTheBlocksBack) {
   EXPECT_EQ(rows, 60);
 }
 
+TEST(Engine, RefusesACacheWhoseTokensASlotCannotCount) {
+  const auto model = loaded({.folder = "llama_tied"});
+  for (const EngineOptions& options : {EngineOptions{.kv_cache_tokens = int64_t{1} << 31},
+                                       EngineOptions{.max_model_len = int64_t{1} << 60}}) {
+    try {
+      const Engine engine(model->decoder(), options);
+      FAIL() << "accepted";
+    } catch (const ArgumentError& error) {
+      EXPECT_THAT(error.what(), ::testing::HasSubstr("slots count the tokens of the cache with an int32"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace octet
