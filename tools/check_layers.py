@@ -13,15 +13,16 @@ FLOORS = {
     "octet/base": set(),
     "octet/core": {"octet/base"},
     "octet/text": {"octet/base"},
+    "octet/comm": {"octet/base"},
     "octet/checkpoint": {"octet/core", "octet/base"},
     "octet/backend": {"octet/core", "octet/base"},
     "octet/quant": {"octet/backend", "octet/core", "octet/base"},
-    "octet/layers": {"octet/quant", "octet/backend", "octet/core", "octet/base"},
-    "octet/models": {"octet/layers", "octet/quant", "octet/backend", "octet/core", "octet/base"},
-    "octet/loading": {"octet/layers", "octet/checkpoint", "octet/quant", "octet/backend", "octet/core", "octet/base"},
-    "octet/engine": {"octet/models", "octet/layers", "octet/backend", "octet/core", "octet/base"},
+    "octet/layers": {"octet/quant", "octet/comm", "octet/backend", "octet/core", "octet/base"},
+    "octet/models": {"octet/layers", "octet/quant", "octet/comm", "octet/backend", "octet/core", "octet/base"},
+    "octet/loading": {"octet/layers", "octet/checkpoint", "octet/quant", "octet/comm", "octet/backend", "octet/core", "octet/base"},
+    "octet/engine": {"octet/models", "octet/layers", "octet/comm", "octet/backend", "octet/core", "octet/base"},
     "octet/llm": {"octet/engine", "octet/models", "octet/loading", "octet/layers", "octet/quant", "octet/backend",
-                  "octet/checkpoint", "octet/text", "octet/core", "octet/base"},
+                  "octet/checkpoint", "octet/text", "octet/comm", "octet/core", "octet/base"},
 }
 # Where only some headers of a folder may be seen.
 ONLY = {
@@ -30,6 +31,10 @@ ONLY = {
     ("octet/models", "octet/backend"): {"octet/backend/backend.h"},
     ("octet/loading", "octet/backend"): {"octet/backend/backend.h"},
     ("octet/engine", "octet/backend"): {"octet/backend/backend.h"},
+    ("octet/layers", "octet/comm"): {"octet/comm/communicator.h"},
+    ("octet/models", "octet/comm"): {"octet/comm/communicator.h"},
+    ("octet/loading", "octet/comm"): {"octet/comm/communicator.h"},
+    ("octet/engine", "octet/comm"): {"octet/comm/communicator.h"},
     ("octet/loading", "octet/layers"): {"octet/layers/parameter.h"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)

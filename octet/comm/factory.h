@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/// From the number of ranks to the communicator that ties them.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "octet/comm/communicator.h"
+
+namespace octet {
+
+struct CommunicatorOptions {
+  int64_t world_size = 1;
+  /// Whether this process was asked to stop: looked at by ranks other than 0 while they wait. Empty: never.
+  std::function<bool()> stop_requested = {};
+};
+
+/// One rank needs no transport; more are tied by MPI, which this starts, once in a process. Throws
+/// ConfigError where this build has no MPI, or where the launcher started another number of processes.
+[[nodiscard]] std::unique_ptr<Communicator> make_communicator(const CommunicatorOptions& options);
+
+/// Whether more than one rank can be had.
+[[nodiscard]] bool has_mpi();
+
+}  // namespace octet
