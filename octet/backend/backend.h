@@ -97,6 +97,12 @@ struct BatchLayout {
   int64_t max_blocks = 0;
 };
 
+/// What a layer norm multiplies with and adds: [D] each, F32, F16 or BF16; empty views for neither.
+struct NormParameters {
+  ConstTensorView weight;
+  ConstTensorView bias;
+};
+
 struct AttentionSpec {
   int64_t query_heads = 0;     ///< Hq, a multiple of Hk
   float scale = 1.0F;          ///< of q . k
@@ -173,11 +179,20 @@ class Backend {
   ///   weight [D] F32, F16 or BF16
   virtual void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) = 0;
 
+  /// y = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias over each row; the variance is the mean of
+  /// squares.
+  ///   x, y  [T, D] float32, rows may be strided; y may be x
+  ///   weight, bias [D] F32, F16 or BF16; an empty view for weights of 1, for a bias of 0
+  virtual void layer_norm(ConstTensorView x, const NormParameters& parameters, float eps, TensorView y) = 0;
+
   /// y += x, [T, H] float32.
   virtual void add(ConstTensorView x, TensorView y) = 0;
 
   /// y = silu(gate) * up: gate_up [T, 2I] (gate first), y [T, I], float32.
   virtual void silu_mul(ConstTensorView gate_up, TensorView y) = 0;
+
+  /// x = max(x, 0), [T, I] float32, in place; NaN stays.
+  virtual void relu(TensorView x) = 0;
 
   /// Rotates the first R = 2 * cos.cols() columns of every head, in place.
   ///   x         [T, heads * head_dim] float32, rows may be strided

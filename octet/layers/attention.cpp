@@ -11,16 +11,16 @@ constexpr int64_t kAlignmentSlack = 128;
 LinearSpec qkv_spec(const AttentionLayerSpec& spec) {
   const int64_t key_rows = spec.num_key_value_heads * spec.head_dim;
   return {.name = spec.name + ".qkv_proj",
-          .members = {{spec.name + ".q_proj", spec.num_attention_heads * spec.head_dim},
-                      {spec.name + ".k_proj", key_rows},
-                      {spec.name + ".v_proj", key_rows}},
+          .members = {{spec.name + "." + spec.names.q_proj, spec.num_attention_heads * spec.head_dim},
+                      {spec.name + "." + spec.names.k_proj, key_rows},
+                      {spec.name + "." + spec.names.v_proj, key_rows}},
           .in_features = spec.hidden_size,
           .bias = spec.qkv_bias};
 }
 
 LinearSpec output_spec(const AttentionLayerSpec& spec) {
-  return {.name = spec.name + ".o_proj",
-          .members = {{spec.name + ".o_proj", spec.hidden_size}},
+  return {.name = spec.name + "." + spec.names.o_proj,
+          .members = {{spec.name + "." + spec.names.o_proj, spec.hidden_size}},
           .in_features = spec.num_attention_heads * spec.head_dim,
           .bias = spec.output_bias};
 }
@@ -31,6 +31,43 @@ TensorView columns(TensorView x, int64_t begin, int64_t cols) {
           x.row_stride()};
 }
 
+/// An RMS norm of each head.
+class HeadNorms final : public QueryKeyStep {
+ public:
+  HeadNorms(const LayerContext& context, const AttentionLayerSpec& spec)
+      : q_norm_(context, spec.name + "." + spec.names.q_norm, spec.head_dim, spec.rms_norm_eps),
+        k_norm_(context, spec.name + "." + spec.names.k_norm, spec.head_dim, spec.rms_norm_eps) {}
+
+  void declare(std::vector<Parameter>& parameters) override {
+    q_norm_.declare(parameters);
+    k_norm_.declare(parameters);
+  }
+  void apply(TensorView q, TensorView k, const RopeAngles& /*angles*/) const override {
+    q_norm_.forward(q, q);
+    k_norm_.forward(k, k);
+  }
+
+ private:
+  RmsNorm q_norm_;
+  RmsNorm k_norm_;
+};
+
+class Rotation final : public QueryKeyStep {
+ public:
+  Rotation(const LayerContext& context, const AttentionLayerSpec& spec)
+      : context_(context), head_dim_(spec.head_dim), style_(spec.rope_style) {}
+
+  void apply(TensorView q, TensorView k, const RopeAngles& angles) const override {
+    context_.backend.rope(q, head_dim_, angles.query_cos, angles.query_sin, style_);
+    context_.backend.rope(k, head_dim_, angles.key_cos, angles.key_sin, style_);
+  }
+
+ private:
+  LayerContext context_;
+  int64_t head_dim_;
+  RopeStyle style_;
+};
+
 }  // namespace
 
 AttentionLayer::AttentionLayer(const LayerContext& context, const AttentionLayerSpec& spec)
@@ -38,19 +75,14 @@ AttentionLayer::AttentionLayer(const LayerContext& context, const AttentionLayer
       spec_(spec),
       qkv_proj_(context, qkv_spec(spec)),
       o_proj_(context, output_spec(spec)) {
-  if (spec.qk_norm) {
-    q_norm_ = std::make_unique<RmsNorm>(context, spec.name + ".q_norm", spec.head_dim, spec.rms_norm_eps);
-    k_norm_ = std::make_unique<RmsNorm>(context, spec.name + ".k_norm", spec.head_dim, spec.rms_norm_eps);
-  }
+  if (spec.qk_norm) steps_.push_back(std::make_unique<HeadNorms>(context, spec));
+  if (spec.rotate) steps_.push_back(std::make_unique<Rotation>(context, spec));
 }
 
 void AttentionLayer::declare(std::vector<Parameter>& parameters) {
   qkv_proj_.declare(parameters);
   o_proj_.declare(parameters);
-  if (spec_.qk_norm) {
-    q_norm_->declare(parameters);
-    k_norm_->declare(parameters);
-  }
+  for (const auto& step : steps_) step->declare(parameters);
 }
 
 void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles,
@@ -66,12 +98,7 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
   const TensorView q = columns(qkv, 0, query_cols);                    // [T, Hq D]
   const TensorView k = columns(qkv, query_cols, key_cols);             // [T, Hk D]
   const TensorView v = columns(qkv, query_cols + key_cols, key_cols);  // [T, Hk D]
-  if (spec_.qk_norm) {
-    q_norm_->forward(q, q);
-    k_norm_->forward(k, k);
-  }
-  backend.rope(q, spec_.head_dim, angles.cos, angles.sin, spec_.rope_style);
-  backend.rope(k, spec_.head_dim, angles.cos, angles.sin, spec_.rope_style);
+  for (const auto& step : steps_) step->apply(q, k, angles);
   backend.kv_store(k, v, batch.slots, cache);
 
   const TensorView attended = arena.tensor(DType::kF32, Shape{tokens, query_cols});

@@ -8,12 +8,23 @@
 
 #include "octet/layers/linear.h"
 #include "octet/layers/norm.h"
-#include "octet/layers/rotary.h"
+#include "octet/layers/positions.h"
 
 namespace octet {
 
+/// What a checkpoint calls the parts of attention.
+struct AttentionNames {
+  std::string q_proj = "q_proj";
+  std::string k_proj = "k_proj";
+  std::string v_proj = "v_proj";
+  std::string o_proj = "o_proj";
+  std::string q_norm = "q_norm";
+  std::string k_norm = "k_norm";
+};
+
 struct AttentionLayerSpec {
   std::string name;  ///< "model.layers.0.self_attn"
+  AttentionNames names;
   int64_t hidden_size = 0;
   int64_t num_attention_heads = 0;  // Hq
   int64_t num_key_value_heads = 0;  // Hk
@@ -23,13 +34,17 @@ struct AttentionLayerSpec {
   bool qk_norm = false;        ///< an RMS norm of each query and key head, before the rotation (Qwen3)
   float rms_norm_eps = 1e-6F;  ///< of those
   int64_t sliding_window = 0;  ///< 0: none
+  bool rotate = true;          ///< false: the positions are in the hidden states already (OPT)
   RopeStyle rope_style = RopeStyle::kHalfSplit;
 };
 
-/// cos and sin of a step's positions, shared by its layers: [T, R / 2] each.
-struct RopeAngles {
-  ConstTensorView cos;
-  ConstTensorView sin;
+/// Something done to queries and keys between their projection and the cache, in place.
+class QueryKeyStep {
+ public:
+  virtual ~QueryKeyStep() = default;
+  virtual void declare(std::vector<Parameter>& /*parameters*/) {}
+  /// q [T, Hq D], k [T, Hk D] float32, rows strided.
+  virtual void apply(TensorView q, TensorView k, const RopeAngles& angles) const = 0;
 };
 
 class AttentionLayer {
@@ -45,10 +60,9 @@ class AttentionLayer {
  private:
   LayerContext context_;
   AttentionLayerSpec spec_;
-  Linear qkv_proj_;  // [(Hq + 2 Hk) D, H]
-  Linear o_proj_;    // [H, Hq D]
-  std::unique_ptr<RmsNorm> q_norm_;
-  std::unique_ptr<RmsNorm> k_norm_;
+  Linear qkv_proj_;                                   // [(Hq + 2 Hk) D, H]
+  Linear o_proj_;                                     // [H, Hq D]
+  std::vector<std::unique_ptr<QueryKeyStep>> steps_;  // norms of heads, rotation: what the model has of them
 };
 
 }  // namespace octet

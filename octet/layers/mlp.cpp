@@ -8,15 +8,24 @@ constexpr int64_t kAlignmentSlack = 128;
 
 LinearSpec gate_up_spec(const MlpSpec& spec) {
   return {.name = spec.name + ".gate_up_proj",
-          .members = {{spec.name + ".gate_proj", spec.intermediate_size},
-                      {spec.name + ".up_proj", spec.intermediate_size}},
+          .members = {{spec.name + "." + spec.names.gate_proj, spec.intermediate_size},
+                      {spec.name + "." + spec.names.up_proj, spec.intermediate_size}},
+          .in_features = spec.hidden_size,
+          .bias = spec.bias};
+}
+
+LinearSpec up_spec(const MlpSpec& spec) {
+  const std::string name = spec.name + "." + spec.names.up_proj;
+  return {.name = name,
+          .members = {{name, spec.intermediate_size}},
           .in_features = spec.hidden_size,
           .bias = spec.bias};
 }
 
 LinearSpec down_spec(const MlpSpec& spec) {
-  return {.name = spec.name + ".down_proj",
-          .members = {{spec.name + ".down_proj", spec.hidden_size}},
+  const std::string name = spec.name + "." + spec.names.down_proj;
+  return {.name = name,
+          .members = {{name, spec.hidden_size}},
           .in_features = spec.intermediate_size,
           .bias = spec.bias};
 }
@@ -47,6 +56,30 @@ void Mlp::forward(ConstTensorView x, TensorView y, Arena& arena) const {
 int64_t Mlp::scratch_bytes(int64_t tokens) const {
   return tokens * 3 * spec_.intermediate_size * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack +
          gate_up_proj_.scratch_bytes(tokens) + down_proj_.scratch_bytes(tokens);
+}
+
+PlainMlp::PlainMlp(const LayerContext& context, const MlpSpec& spec)
+    : context_(context),
+      spec_(spec),
+      up_proj_(context, up_spec(spec)),
+      down_proj_(context, down_spec(spec)) {}
+
+void PlainMlp::declare(std::vector<Parameter>& parameters) {
+  up_proj_.declare(parameters);
+  down_proj_.declare(parameters);
+}
+
+void PlainMlp::forward(ConstTensorView x, TensorView y, Arena& arena) const {
+  const ArenaScope scope(arena);
+  const TensorView inner = arena.tensor(DType::kF32, Shape{x.rows(), spec_.intermediate_size});
+  up_proj_.forward(x, inner, arena);
+  context_.backend.relu(inner);
+  down_proj_.forward(inner, y, arena);
+}
+
+int64_t PlainMlp::scratch_bytes(int64_t tokens) const {
+  return tokens * spec_.intermediate_size * static_cast<int64_t>(sizeof(float)) + kAlignmentSlack +
+         up_proj_.scratch_bytes(tokens) + down_proj_.scratch_bytes(tokens);
 }
 
 }  // namespace octet

@@ -73,7 +73,7 @@ void LayerwiseRun::run(std::span<const std::vector<int32_t>> windows,
 
   std::vector<Parameter> embedding = decoder_->embedding_parameters();
   model_.load_parameters(embedding);
-  for (size_t w = 0; w < windows.size(); ++w) decoder_->embed(windows[w], hidden(w));
+  for (size_t w = 0; w < windows.size(); ++w) embed(windows[w], hidden(w));
   release_parameters(embedding);
 
   const int64_t layers = model_.spec().num_hidden_layers;
@@ -87,6 +87,16 @@ void LayerwiseRun::run(std::span<const std::vector<int32_t>> windows,
   }
   model_.load_parameters(head_);
   for (size_t w = 0; w < windows.size(); ++w) decoder_->final_norm(hidden(w));
+}
+
+void LayerwiseRun::embed(std::span<const int32_t> ids, TensorView states) {
+  for (int64_t first = 0; first < states.rows(); first += kLayerwiseChunk) {
+    const int64_t count = std::min(kLayerwiseChunk, states.rows() - first);
+    const Chunk chunk(first, count);
+    arena_.rewind(0);
+    decoder_->embed(ids.subspan(static_cast<size_t>(first), static_cast<size_t>(count)), chunk.positions,
+                    states.slice_rows(first, first + count), arena_);
+  }
 }
 
 void LayerwiseRun::run_layer(int64_t layer, std::span<const std::vector<int32_t>> windows) {

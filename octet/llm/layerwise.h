@@ -30,6 +30,7 @@ class LayerwiseRun {
   [[nodiscard]] ConstTensorView logits(size_t index, int64_t begin, int64_t end);
 
  private:
+  void embed(std::span<const int32_t> ids, TensorView states);
   void run_layer(int64_t layer, std::span<const std::vector<int32_t>> windows);
   [[nodiscard]] TensorView hidden(size_t window);  // [T, H]
 

@@ -26,9 +26,10 @@ Model::Model(std::filesystem::path folder, ModelOptions options)
       generation_config_(read_generation_config(folder_)),
       backend_(make_backend(options_.device, ledger_)) {
   read_config();
+  open_checkpoint();
   quant_spec_ = std::make_unique<QuantSpec>(completed(options_.quant));
   decoder_ = make_decoder(*quant_spec_);
-  source_ = open_source();
+  source_ = make_source();
   refuse_static_activations();
   plan_ = plan_memory(decoder_->parameters(), *source_, load_options(), load_target(*backend_));
   warn_of_options();
@@ -100,11 +101,26 @@ std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
   return std::make_unique<Decoder>(context, decoder_spec_);
 }
 
-std::unique_ptr<WeightSource> Model::open_source() {
-  if (options_.load_format == LoadFormat::kDummy) {
+void Model::open_checkpoint() {
+  if (options_.load_format == LoadFormat::kDummy) return;
+  checkpoint_ = std::make_unique<Checkpoint>(folder_);
+  choose_names();
+}
+
+/// The first spelling whose embedding is in the checkpoint; where none is, binding says what is missing.
+void Model::choose_names() {
+  const auto found = [&](const WeightNames& names) {
+    return checkpoint_->find(names.embed_tokens + ".weight") != nullptr;
+  };
+  if (found(decoder_spec_.names)) return;
+  const auto other = std::ranges::find_if(decoder_spec_.other_names, found);
+  if (other != decoder_spec_.other_names.end()) decoder_spec_.names = *other;
+}
+
+std::unique_ptr<WeightSource> Model::make_source() {
+  if (checkpoint_ == nullptr) {
     return std::make_unique<DummyWeights>(decoder_->parameters(), decoder_spec_.dtype);
   }
-  checkpoint_ = std::make_unique<Checkpoint>(folder_);
   return std::make_unique<CheckpointSource>(*checkpoint_);
 }
 
@@ -114,6 +130,8 @@ LoadOptions Model::load_options() const {
   load.allow_nonfinite = options_.allow_nonfinite;
   // Scales of static activations are read where the options ask for them, and are no news otherwise.
   load.skip.insert(load.skip.end(), {"*.input_scale", "*.activation_scale"});
+  load.skip.insert(load.skip.end(), decoder_spec_.skipped_tensors.begin(),
+                   decoder_spec_.skipped_tensors.end());
   load.progress = options_.progress;
   load.warn = options_.warn;
   if (quant_config_ && quant_config_->block_rows && quant_config_->block_cols) {

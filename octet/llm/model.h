@@ -80,7 +80,9 @@ class Model {
   void warn_of_options();
   void warn(const std::string& message) const;
   [[nodiscard]] LoadOptions load_options() const;
-  [[nodiscard]] std::unique_ptr<WeightSource> open_source();
+  void open_checkpoint();
+  void choose_names();
+  [[nodiscard]] std::unique_ptr<WeightSource> make_source();
   void check_memory() const;
 
   std::filesystem::path folder_;

@@ -9,6 +9,7 @@ namespace octet {
 
 [[nodiscard]] DecoderSpec read_llama(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_mistral(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_opt(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_qwen2(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_qwen3(JsonFields& fields);
 

@@ -66,6 +66,8 @@ void read_rope_scaling(JsonFields& rope, int64_t max_positions, RopeSpec& spec) 
     }
   }
   if (spec.type == RopeType::kYarn) read_yarn(rope, spec);
+  spec.temperature_beta = rope.number("llama_4_scaling_beta", 0.0, 0.0, kMaxNumber);
+  spec.temperature_original = spec.original_max_position_embeddings;
 }
 
 /// `rope_parameters` (transformers 5) holds all; before, `rope_theta` stood beside `rope_scaling`.
@@ -85,12 +87,18 @@ RopeSpec read_rope(JsonFields& fields, const ConfigDefaults& defaults, const Dec
     fields.absorb(rope_fields);
   }
   rope.rotary_dim = static_cast<int64_t>(static_cast<double>(spec.head_dim) * partial);
+  if (rope.temperature_beta > 0 && rope.rotary_dim != spec.head_dim) {
+    fields.fault("partial_rotary_factor",
+                 "expected 1 beside llama_4_scaling_beta, found " + std::to_string(partial));
+  }
   if (rope.rotary_dim < 2 || rope.rotary_dim % 2 != 0) {
     fields.fault("head_dim",
                  "expected an even number of rotated columns, found " + std::to_string(rope.rotary_dim));
   }
   return rope;
 }
+
+}  // namespace
 
 void read_heads(JsonFields& fields, DecoderSpec& spec) {
   spec.num_attention_heads = fields.required_integer("num_attention_heads", 1, kMaxSize);
@@ -116,7 +124,12 @@ void read_token_ids(JsonFields& fields, DecoderSpec& spec) {
   if (!bos.empty() && bos.front() >= 0) spec.bos_token_id = static_cast<int32_t>(bos.front());
 }
 
-}  // namespace
+void read_sizes(JsonFields& fields, DecoderSpec& spec, const char* intermediate) {
+  spec.vocab_size = fields.required_integer("vocab_size", 1, kMaxVocab);
+  spec.hidden_size = fields.required_integer("hidden_size", 1, kMaxSize);
+  spec.intermediate_size = fields.required_integer(intermediate, 1, kMaxSize);
+  spec.num_hidden_layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
+}
 
 DType read_dtype(JsonFields& fields) {
   const char* name = fields.has("dtype") ? "dtype" : "torch_dtype";
@@ -133,10 +146,7 @@ DType read_dtype(JsonFields& fields) {
 DecoderSpec read_common(JsonFields& fields, const ConfigDefaults& defaults) {
   DecoderSpec spec;
   spec.dtype = read_dtype(fields);
-  spec.vocab_size = fields.required_integer("vocab_size", 1, kMaxVocab);
-  spec.hidden_size = fields.required_integer("hidden_size", 1, kMaxSize);
-  spec.intermediate_size = fields.required_integer("intermediate_size", 1, kMaxSize);
-  spec.num_hidden_layers = fields.required_integer("num_hidden_layers", 1, kMaxLayers);
+  read_sizes(fields, spec);
   spec.max_position_embeddings =
       fields.integer("max_position_embeddings", defaults.max_position_embeddings, 1, kMaxPositions);
   spec.rms_norm_eps = static_cast<float>(fields.number("rms_norm_eps", defaults.rms_norm_eps, 0.0, 1.0));

@@ -18,6 +18,15 @@ struct ConfigDefaults {
 /// Sizes, head counts, norm epsilon, tying, dtype, rope and token ids. Faults go to `fields`.
 [[nodiscard]] DecoderSpec read_common(JsonFields& fields, const ConfigDefaults& defaults);
 
+/// The parts of `read_common`, for architectures that name or lack some of its fields.
+///
+/// Vocabulary, hidden size, layers and the width inside the feed-forward layer, which `intermediate` names.
+void read_sizes(JsonFields& fields, DecoderSpec& spec, const char* intermediate = "intermediate_size");
+/// Head counts and head_dim; after the sizes.
+void read_heads(JsonFields& fields, DecoderSpec& spec);
+/// BOS and EOS.
+void read_token_ids(JsonFields& fields, DecoderSpec& spec);
+
 /// "bfloat16" (or "torch.bfloat16") -> the dtype; a fault under `name` for anything but the three real
 /// dtypes.
 [[nodiscard]] DType read_dtype(JsonFields& fields);

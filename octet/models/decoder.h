@@ -11,28 +11,48 @@
 #include "octet/layers/embedding.h"
 #include "octet/layers/mlp.h"
 #include "octet/layers/norm.h"
+#include "octet/layers/positions.h"
 #include "octet/models/decoder_spec.h"
 
 namespace octet {
 
-/// One transformer layer: h += attention(norm(h)); h += mlp(norm(h)).
+/// One transformer layer: the parts, which its two kinds put in order.
 class DecoderLayer {
  public:
   DecoderLayer(const LayerContext& context, const DecoderSpec& spec, int64_t index);
+  virtual ~DecoderLayer() = default;
 
   void declare(std::vector<Parameter>& parameters);
   /// hidden [T, H] float32, in place.
-  void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache,
-               Arena& arena) const;
+  virtual void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+                       Arena& arena) const = 0;
   [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
 
- private:
+ protected:
+  [[nodiscard]] TensorView scratch(const Batch& batch, Arena& arena) const;  // [T, H]
+
   LayerContext context_;
   int64_t hidden_size_;
-  RmsNorm input_layernorm_;
+  std::unique_ptr<Norm> input_layernorm_;
   AttentionLayer self_attn_;
-  RmsNorm post_attention_layernorm_;
-  Mlp mlp_;
+  std::unique_ptr<Norm> post_attention_layernorm_;
+  std::unique_ptr<FeedForward> mlp_;
+};
+
+/// h += attention(norm(h)); h += mlp(norm(h)).
+class PreNormLayer final : public DecoderLayer {
+ public:
+  using DecoderLayer::DecoderLayer;
+  void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+               Arena& arena) const override;
+};
+
+/// h = norm(h + attention(h)); h = norm(h + mlp(h)).
+class PostNormLayer final : public DecoderLayer {
+ public:
+  using DecoderLayer::DecoderLayer;
+  void forward(TensorView hidden, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+               Arena& arena) const override;
 };
 
 /// Holds its layers; the weights come with loading. The steps are const and keep no state: the cache and the
@@ -55,7 +75,8 @@ class Decoder {
   [[nodiscard]] TensorView forward(const Batch& batch, std::span<const KvView> caches, Arena& arena) const;
 
   /// The same in pieces, for a model that passes through memory layer by layer.
-  void embed(std::span<const int32_t> ids, TensorView hidden) const;
+  void embed(std::span<const int32_t> ids, std::span<const int32_t> positions, TensorView hidden,
+             Arena& arena) const;
   void forward_layer(int64_t layer, TensorView hidden, const Batch& batch, const KvView& cache,
                      Arena& arena) const;
   void final_norm(TensorView hidden) const;
@@ -68,14 +89,12 @@ class Decoder {
   [[nodiscard]] int64_t workspace_bytes(int64_t tokens, int64_t logit_rows) const;
 
  private:
-  [[nodiscard]] RopeAngles angles(std::span<const int32_t> positions, Arena& arena) const;
-
   LayerContext context_;
   DecoderSpec spec_;
-  RotaryEmbedding rotary_;
-  Vocabulary vocabulary_;
+  std::unique_ptr<Positions> positions_;
+  std::unique_ptr<Vocabulary> vocabulary_;
   std::vector<std::unique_ptr<DecoderLayer>> layers_;
-  RmsNorm norm_;
+  std::unique_ptr<Norm> norm_;
 };
 
 }  // namespace octet

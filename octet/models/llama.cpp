@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Llama 2 to 3.3 and their fine-tunes; Mistral, which differs by its window and its head_dim.
+// Llama 2 to 3.3 and their fine-tunes; Mistral, which differs by its window and its head_dim, and Ministral
+// 3, whose queries grow with the position (in its rope parameters).
 #include "octet/models/architectures.h"
 #include "octet/models/config.h"
 

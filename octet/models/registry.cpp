@@ -16,9 +16,11 @@ struct Architecture {
   DecoderSpec (*read)(JsonFields& fields);
 };
 
-constexpr std::array<Architecture, 4> kArchitectures = {{
+constexpr std::array<Architecture, 6> kArchitectures = {{
     {"LlamaForCausalLM", "llama", read_llama},
     {"MistralForCausalLM", "mistral", read_mistral},
+    {"Ministral3ForCausalLM", "ministral3", read_mistral},
+    {"OPTForCausalLM", "opt", read_opt},
     {"Qwen2ForCausalLM", "qwen2", read_qwen2},
     {"Qwen3ForCausalLM", "qwen3", read_qwen3},
 }};

@@ -34,6 +34,25 @@ TEST_F(ReferenceElementwise, NormalizesEachHeadByItsOwnRootMeanSquare) {
   EXPECT_EQ(y[0], 0.75F);  // 3 / sqrt(9 + 7)
 }
 
+TEST_F(ReferenceElementwise, CentersARowBeforeItIsNormalized) {
+  const std::array<float, 4> x = {1, 3, 1, 3};
+  const std::array<float, 4> weight = {1, 2, 3, 4};
+  const std::array<float, 4> bias = {0, 0, 10, 10};
+  std::array<float, 4> y{};
+  const NormParameters parameters = {.weight = view_of(weight.data(), Shape{4}),
+                                     .bias = view_of(bias.data(), Shape{4})};
+  backend_.layer_norm(view_of(x.data(), Shape{1, 4}), parameters, 0.0F, view_of(y.data(), Shape{1, 4}));
+  EXPECT_THAT(y, ElementsAre(-1.0F, 2.0F, 7.0F, 14.0F));
+  backend_.layer_norm(view_of(x.data(), Shape{1, 4}), {}, 3.0F, view_of(y.data(), Shape{1, 4}));
+  EXPECT_THAT(y, ElementsAre(-0.5F, 0.5F, -0.5F, 0.5F));  // 1 / sqrt(1 + 3)
+}
+
+TEST_F(ReferenceElementwise, CutsNegativeValues) {
+  std::array<float, 3> x = {-2, 0, 3};
+  backend_.relu(view_of(x.data(), Shape{1, 3}));
+  EXPECT_THAT(x, ElementsAre(0.0F, 0.0F, 3.0F));
+}
+
 TEST_F(ReferenceElementwise, AddsInPlace) {
   const std::array<float, 2> x = {1, 2};
   std::array<float, 2> y = {10, 20};

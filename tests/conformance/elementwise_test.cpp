@@ -79,6 +79,70 @@ TEST_P(ElementwiseConformance, KeepsTheNanOfARowInTheNorm) {
   }
 }
 
+TEST_P(ElementwiseConformance, CentersAndNormalizesRows) {
+  Random random(61);
+  for (const int64_t tokens : kTokens) {
+    for (const int64_t dim : kWidths) {
+      for (const bool affine : {true, false}) {
+        const DType dtype = std::array{DType::kF32, DType::kF16, DType::kBF16}[static_cast<size_t>(dim) % 3];
+        SCOPED_TRACE("[" + std::to_string(tokens) + ", " + std::to_string(dim) + "], weight " +
+                     (affine ? std::string(to_string(dtype)) : "none"));
+        Strided x(memory(), tokens, dim, 5);
+        x.randomize(random, 2.0F);
+        x.transform([](float v) { return v + 50.0F; });  // a mean that is large beside the deviation
+        Strided weight(memory(), dtype, 1, dim);
+        Strided bias(memory(), DType::kF16, 1, dim);
+        weight.randomize(random);
+        bias.randomize(random);
+        NormParameters parameters;
+        if (affine) {
+          parameters = {.weight = ConstTensorView(weight.view().data(), dtype, Shape{dim}),
+                        .bias = ConstTensorView(bias.view().data(), DType::kF16, Shape{dim})};
+        }
+        Strided expected(memory(), tokens, dim);
+        Strided actual(memory(), tokens, dim, 2);
+        reference().layer_norm(x.view(), parameters, 1e-5F, expected.view());
+        candidate().layer_norm(x.view(), parameters, 1e-5F, actual.view());
+        // Two differences, a root, a division and two products, then a sum with the bias.
+        Strided bound = expected.copy(memory());
+        for (int64_t t = 0; t < tokens; ++t) {
+          for (int64_t i = 0; i < dim; ++i) {
+            const double shift = affine ? std::fabs(static_cast<double>(bias.get(0, i))) : 0.0;
+            const double size = std::fabs(static_cast<double>(expected.get(t, i))) + 2 * shift;
+            bound.set(t, i, static_cast<float>(gamma(10) * size) + 1e-12F);
+          }
+        }
+        expect_within(expected, actual, bound);
+        candidate().layer_norm(x.view(), parameters, 1e-5F, x.view());
+        expect_same_bits(actual, x);
+      }
+    }
+  }
+}
+
+TEST_P(ElementwiseConformance, CutsNegativeValuesAndKeepsNan) {
+  Random random(62);
+  for (const int64_t tokens : kTokens) {
+    for (const int64_t width : kWidths) {
+      Strided expected(memory(), tokens, width, 3);
+      expected.randomize(random);
+      if (tokens > 0) expected.set(tokens - 1, width - 1, std::numeric_limits<float>::quiet_NaN());
+      Strided actual = expected.copy(memory(), 3);
+      reference().relu(expected.view());
+      candidate().relu(actual.view());
+      for (int64_t t = 0; t < tokens; ++t) {
+        for (int64_t i = 0; i < width; ++i) {
+          const bool last = t == tokens - 1 && i == width - 1;
+          EXPECT_EQ(std::isnan(actual.get(t, i)), last);
+          if (last) continue;
+          EXPECT_EQ(actual.get(t, i), expected.get(t, i));
+          EXPECT_GE(actual.get(t, i), 0.0F);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(ElementwiseConformance, AddsToTheBit) {
   Random random(52);
   for (const int64_t tokens : kTokens) {

@@ -14,10 +14,18 @@
 
 namespace octet::testing {
 
+/// Where the golden model `name` lies.
+inline std::filesystem::path golden_models(const std::string& name) {
+  const std::filesystem::path root = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden";
+  const std::filesystem::path first = root / "models" / name;
+  return std::filesystem::exists(first) ? first : root / "more_models" / name;
+}
+
 class GoldenFolder {
  public:
+  /// `name` is a folder of tests/golden/models or of tests/golden/more_models.
   explicit GoldenFolder(const std::string& name)
-      : folder_(std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/models" / name),
+      : folder_(golden_models(name)),
         json_(parse_json(read_text_file(folder_ / "golden.json"), "golden.json")),
         file_(folder_ / "golden.safetensors") {}
 

@@ -19,6 +19,7 @@ std::vector<std::string> folders() {
        std::filesystem::directory_iterator(std::string(OCTET_SOURCE_DIR) + "/tests/golden/models")) {
     if (entry.is_directory()) names.push_back(entry.path().filename());
   }
+  names.insert(names.end(), {"ministral3", "opt", "opt_plain", "opt_post_norm"});
   std::sort(names.begin(), names.end());
   return names;
 }

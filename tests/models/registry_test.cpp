@@ -150,5 +150,46 @@ TEST(Registry, RefusesRopeThatItCannotCompute) {
   EXPECT_THAT(message_of(config), HasSubstr("expected an even number of rotated columns, found 7"));
 }
 
+Json opt() {
+  return Json::parse(R"({"architectures": ["OPTForCausalLM"], "model_type": "opt", "hidden_size": 1024,
+    "ffn_dim": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "vocab_size": 50272,
+    "word_embed_proj_dim": 512, "do_layer_norm_before": false, "max_position_embeddings": 2048,
+    "activation_function": "relu", "bos_token_id": 2, "eos_token_id": 2, "torch_dtype": "float16"})");
+}
+
+TEST(Registry, ReadsTheOptThatNormalizesAfterAndProjectsItsTables) {
+  const DecoderSpec spec = read(opt());
+  EXPECT_EQ(spec.norm_place, NormPlace::kAfter);
+  EXPECT_EQ(spec.norm, NormKind::kLayer);
+  EXPECT_EQ(spec.final_norm, NormKind::kNone);
+  EXPECT_EQ(spec.embedding_size, 512);
+  EXPECT_EQ(spec.position_offset, 2);
+  EXPECT_TRUE(spec.tie_word_embeddings);
+  EXPECT_TRUE(spec.qkv_bias);
+  EXPECT_EQ(spec.names.layer_name(3), "model.decoder.layers.3");
+  EXPECT_EQ(spec.other_names.front().layer_name(3), "decoder.layers.3");
+  EXPECT_EQ(spec.other_names.front().projections.project_in, "decoder.project_in");
+  EXPECT_EQ(spec.other_names.front().lm_head, "lm_head");
+}
+
+TEST(Registry, RefusesAnOptWhoseActivationItDoesNotCompute) {
+  Json config = opt();
+  config["activation_function"] = "gelu";
+  EXPECT_THAT(message_of(config), HasSubstr("activation_function: expected \"relu\", found \"gelu\""));
+}
+
+TEST(Registry, QueriesGrowOnlyWhereEveryColumnOfAHeadIsRotated) {
+  Json config = llama();
+  config["architectures"] = {"Ministral3ForCausalLM"};
+  config["rope_parameters"] = {{"rope_type", "yarn"},
+                               {"factor", 2.0},
+                               {"original_max_position_embeddings", 128},
+                               {"llama_4_scaling_beta", 0.1}};
+  EXPECT_EQ(read(config).rope.temperature_beta, 0.1);
+  EXPECT_EQ(read(config).rope.temperature_original, 128);
+  config["rope_parameters"]["partial_rotary_factor"] = 0.5;
+  EXPECT_THAT(message_of(config), HasSubstr("expected 1 beside llama_4_scaling_beta"));
+}
+
 }  // namespace
 }  // namespace octet

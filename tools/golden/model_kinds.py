@@ -27,6 +27,9 @@ class Kind:
     silent: str = ""  # tensors that end so cannot move the logits
 
 
+ALL_VARIANTS = ("fp8_per_channel", "fp8_per_channel_tables", "fp8_per_tensor_tables", "fp8_per_block_tables",
+                "fp8_e5m2_per_channel", "raw_cast_tables")
+
 SMALL = {"vocab_size": 131, "hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128,
          "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": None, "tie_word_embeddings": False}
@@ -106,8 +109,7 @@ QWEN_KINDS = (
          without={"layer_types": {"layer_types": ["full_attention"] * 3}}),
     Kind("qwen3", "Qwen3Config",
          NARROW | {"head_dim": 32, "rope_parameters": rope(theta=1e6)}, shard_size="50KB",
-         variants=("fp8_per_channel", "fp8_per_channel_tables", "fp8_per_tensor_tables", "fp8_per_block_tables",
-                   "fp8_e5m2_per_channel", "raw_cast_tables")),
+         variants=ALL_VARIANTS),
     Kind("qwen3_yarn", "Qwen3Config",
          NARROW | {"head_dim": 24, "tie_word_embeddings": True, "rope_parameters": rope("yarn", **YARN)},
          dialect="v4", lengths=LONG, without=NO_ROPE_SCALING),
@@ -115,6 +117,9 @@ QWEN_KINDS = (
 
 KINDS = LLAMA_KINDS + MISTRAL_KINDS + QWEN_KINDS
 
+OPT = {"vocab_size": 67, "hidden_size": 36, "ffn_dim": 50, "num_hidden_layers": 2, "num_attention_heads": 4,
+       "max_position_embeddings": 64, "word_embed_proj_dim": 36, "do_layer_norm_before": True, "bos_token_id": 2,
+       "eos_token_id": 2, "pad_token_id": 1, "dropout": 0.0}
 MOE = SMALL | {"vocab_size": 67, "hidden_size": 24, "intermediate_size": 40}
 MOE_VARIANTS = ("fp8_per_channel",)
 LATENT = {"num_key_value_heads": 4, "q_lora_rank": 20, "kv_lora_rank": 12, "qk_nope_head_dim": 10,
@@ -149,14 +154,18 @@ MORE_KINDS = (
                          "rope_parameters": rope("yarn", mscale=1.0, mscale_all_dim=1.0, **YARN)}, lengths=LONG,
          without={"groups": {"n_group": 1, "topk_group": 1},
                   "mscale": {"rope_parameters": rope("yarn", mscale=1.0, **YARN)}}),
-    Kind("opt", "OPTConfig",
-         {"vocab_size": 67, "hidden_size": 36, "ffn_dim": 50, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "max_position_embeddings": 64, "word_embed_proj_dim": 36, "do_layer_norm_before": True, "bos_token_id": 2,
-          "eos_token_id": 2, "pad_token_id": 1, "dropout": 0.0}, dtype="float16", lengths=SHORT, variants=MOE_VARIANTS,
+    Kind("opt", "OPTConfig", OPT, dtype="float16", lengths=SHORT, variants=ALL_VARIANTS,
          silent="k_proj.bias"),  # without rotation it adds the same to every key's score
-    Kind("opt_post_norm", "OPTConfig",
-         {"vocab_size": 67, "hidden_size": 36, "ffn_dim": 50, "num_hidden_layers": 2, "num_attention_heads": 4,
-          "max_position_embeddings": 64, "word_embed_proj_dim": 20, "do_layer_norm_before": False, "bos_token_id": 2,
-          "eos_token_id": 2, "pad_token_id": 1, "dropout": 0.0}, dtype="float16", lengths=SHORT,
-         silent="k_proj.bias"),
+    Kind("opt_post_norm", "OPTConfig", OPT | {"word_embed_proj_dim": 20, "do_layer_norm_before": False},
+         dtype="float16", lengths=SHORT, variants=ALL_VARIANTS, silent="k_proj.bias"),
+    Kind("opt_plain", "OPTConfig",
+         OPT | {"enable_bias": False, "layer_norm_elementwise_affine": False, "_remove_final_layer_norm": True,
+                "tie_word_embeddings": False}, lengths=SHORT, variants=("fp8_per_channel_tables",)),
+    Kind("ministral3", "Ministral3Config",
+         NARROW | {"head_dim": 12, "sliding_window": None,
+                   "rope_parameters": rope("yarn", mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.4,
+                                           **YARN | {"original_max_position_embeddings": 8})}, lengths=LONG,
+         without={"query temperature": {"rope_parameters": rope(
+             "yarn", mscale=1.0, mscale_all_dim=1.0, llama_4_scaling_beta=0.0,
+             **YARN | {"original_max_position_embeddings": 8})}}),
 )

@@ -44,8 +44,10 @@ class CpuBackend final : public Backend {
                             const QuantMatrixView& q) override;
   void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) override;
   void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) override;
+  void layer_norm(ConstTensorView x, const NormParameters& parameters, float eps, TensorView y) override;
   void add(ConstTensorView x, TensorView y) override;
   void silu_mul(ConstTensorView gate_up, TensorView y) override;
+  void relu(TensorView x) override;
   void rope(TensorView x, int64_t head_dim, ConstTensorView cos, ConstTensorView sin,
             RopeStyle style) override;
   void kv_store(ConstTensorView keys, ConstTensorView values, std::span<const int32_t> slots,

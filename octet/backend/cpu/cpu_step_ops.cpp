@@ -85,6 +85,33 @@ void CpuBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float eps, 
   });
 }
 
+void CpuBackend::layer_norm(ConstTensorView x, const NormParameters& parameters, float eps, TensorView y) {
+  check_float32(x, "layer_norm");
+  check_float32(y, "layer_norm");
+  const auto& [weight, bias] = parameters;
+  check((weight.empty() || is_real(weight.dtype())) && (bias.empty() || is_real(bias.dtype())),
+        "layer_norm takes weights in F32, F16 or BF16");
+  check(x.shape() == y.shape(), "layer_norm keeps the shape");
+  check((weight.empty() || weight.cols() == x.cols()) && (bias.empty() || bias.cols() == x.cols()),
+        "layer_norm needs a weight and a bias for each column, or none");
+  for_rows(threads_, x.rows(), x.cols(), [&](int64_t t) {
+    kernels_.elementwise.layer_norm({.x = x.row<float>(t),
+                                     .count = x.cols(),
+                                     .weight = weight.empty() ? nullptr : weight.data(),
+                                     .weight_dtype = weight.dtype(),
+                                     .bias = bias.empty() ? nullptr : bias.data(),
+                                     .bias_dtype = bias.dtype(),
+                                     .eps = eps,
+                                     .y = y.row<float>(t)});
+  });
+}
+
+void CpuBackend::relu(TensorView x) {
+  check_float32(x, "relu");
+  for_rows(threads_, x.rows(), x.cols(),
+           [&](int64_t t) { kernels_.elementwise.relu(x.row<float>(t), x.cols()); });
+}
+
 void CpuBackend::add(ConstTensorView x, TensorView y) {
   check_float32(x, "add");
   check_float32(y, "add");

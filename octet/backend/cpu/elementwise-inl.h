@@ -28,6 +28,79 @@ inline void rms_norm(const NormRun& run) {
   });
 }
 
+/// The mean and the variance in float64, each in a pass of its own.
+struct Moments {
+  double mean = 0;
+  double variance = 0;
+};
+
+inline Moments moments_of(const float* x, int64_t count) {
+  const auto size = static_cast<double>(count);
+  const int64_t whole = count / kLanes * kLanes;
+  F64 low{};
+  F64 high{};
+  double rest = 0;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    low += low_doubles(widen(x + i));
+    high += high_doubles(widen(x + i));
+  }
+  for (int64_t i = whole; i < count; ++i) rest += static_cast<double>(x[i]);
+  const double mean = (sum_of(low + high) + rest) / size;
+  low = high = F64{};
+  rest = 0;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    const F64 a = low_doubles(widen(x + i)) - mean;
+    const F64 b = high_doubles(widen(x + i)) - mean;
+    low += a * a;
+    high += b * b;
+  }
+  for (int64_t i = whole; i < count; ++i) {
+    const double a = static_cast<double>(x[i]) - mean;
+    rest += a * a;
+  }
+  return {mean, (sum_of(low + high) + rest) / size};
+}
+
+inline void multiply_by(const std::byte* factors, DType dtype, int64_t count, float* y) {
+  visit_real(dtype, [&]<class T>() {
+    const auto* factor = reinterpret_cast<const T*>(factors);
+    for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+      narrow_some(widen_some(y + i, n) * widen_some(factor + i, n), y + i, n);
+    });
+  });
+}
+
+inline void add_to(const std::byte* terms, DType dtype, int64_t count, float* y) {
+  visit_real(dtype, [&]<class T>() {
+    const auto* term = reinterpret_cast<const T*>(terms);
+    for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+      narrow_some(widen_some(y + i, n) + widen_some(term + i, n), y + i, n);
+    });
+  });
+}
+
+inline void layer_norm(const LayerNormRun& run) {
+  const Moments moments = moments_of(run.x, run.count);
+  // The mean in two floats: what x and a large mean have in common cancels without loss.
+  const auto coarse = static_cast<float>(moments.mean);
+  const F32 mean = splat(coarse);
+  const F32 mean_rest = splat(static_cast<float>(moments.mean - static_cast<double>(coarse)));
+  const F32 inverse =
+      splat(static_cast<float>(1.0 / __builtin_sqrt(moments.variance + static_cast<double>(run.eps))));
+  for_vectors(run.count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+    narrow_some((widen_some(run.x + i, n) - mean - mean_rest) * inverse, run.y + i, n);
+  });
+  if (run.weight != nullptr) multiply_by(run.weight, run.weight_dtype, run.count, run.y);
+  if (run.bias != nullptr) add_to(run.bias, run.bias_dtype, run.count, run.y);
+}
+
+inline void relu(float* x, int64_t count) {
+  for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+    const F32 value = widen_some(x + i, n);
+    narrow_some(value < 0.0F ? F32{} : value, x + i, n);  // false for NaN
+  });
+}
+
 inline void add(const float* x, int64_t count, float* y) {
   for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
     narrow_some(widen_some(y + i, n) + widen_some(x + i, n), y + i, n);
@@ -95,8 +168,10 @@ inline float quantize_any_activations(const ActivationRun& run) {
 
 inline constexpr ElementwiseKernels kElementwiseKernels = {
     .rms_norm = lanes::rms_norm,
+    .layer_norm = lanes::layer_norm,
     .add = lanes::add,
     .silu_mul = lanes::silu_mul,
+    .relu = lanes::relu,
     .rotate = lanes::rotate,
     .quantize = lanes::quantize_any_activations,
 };

@@ -20,6 +20,18 @@ struct NormRun {
   float* y = nullptr;
 };
 
+/// One row of layer_norm; y may be x. `weight` and `bias` may be null.
+struct LayerNormRun {
+  const float* x = nullptr;
+  int64_t count = 0;
+  const std::byte* weight = nullptr;
+  DType weight_dtype = DType::kF32;
+  const std::byte* bias = nullptr;
+  DType bias_dtype = DType::kF32;
+  float eps = 0;
+  float* y = nullptr;
+};
+
 /// Pairs (first[i * step], second[i * step]) turned by cos[i], sin[i], in place.
 struct RotateRun {
   float* first = nullptr;
@@ -45,8 +57,10 @@ struct ActivationRun {
 
 struct ElementwiseKernels {
   void (*rms_norm)(const NormRun& run);
+  void (*layer_norm)(const LayerNormRun& run);
   void (*add)(const float* x, int64_t count, float* y);
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
+  void (*relu)(float* x, int64_t count);
   void (*rotate)(const RotateRun& run);
   /// Returns the scale.
   float (*quantize)(const ActivationRun& run);

@@ -50,6 +50,42 @@ void ReferenceBackend::rms_norm(ConstTensorView x, ConstTensorView weight, float
   }
 }
 
+void ReferenceBackend::layer_norm(ConstTensorView x, const NormParameters& parameters, float eps,
+                                  TensorView y) {
+  check_float32(x);
+  check_float32(y);
+  const auto& [weight, bias] = parameters;
+  check(x.shape() == y.shape(), "layer_norm keeps the shape");
+  check((weight.empty() || weight.cols() == x.cols()) && (bias.empty() || bias.cols() == x.cols()),
+        "layer_norm needs a weight and a bias for each column, or none");
+  const auto count = static_cast<double>(x.cols());
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    const float* from = x.row<float>(t);
+    double mean = 0;
+    for (int64_t i = 0; i < x.cols(); ++i) mean += static_cast<double>(from[i]) / count;
+    double variance = 0;
+    for (int64_t i = 0; i < x.cols(); ++i) {
+      variance += std::pow(static_cast<double>(from[i]) - mean, 2) / count;
+    }
+    const double inverse = 1.0 / std::sqrt(variance + static_cast<double>(eps));
+    for (int64_t i = 0; i < x.cols(); ++i) {
+      const double gain = weight.empty() ? 1.0 : static_cast<double>(reference::load(weight, 0, i));
+      const double shift = bias.empty() ? 0.0 : static_cast<double>(reference::load(bias, 0, i));
+      y.row<float>(t)[i] = static_cast<float>((static_cast<double>(from[i]) - mean) * inverse * gain + shift);
+    }
+  }
+}
+
+void ReferenceBackend::relu(TensorView x) {
+  check_float32(x);
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    for (int64_t i = 0; i < x.cols(); ++i) {
+      float& value = x.row<float>(t)[i];
+      if (value < 0.0F) value = 0.0F;
+    }
+  }
+}
+
 void ReferenceBackend::add(ConstTensorView x, TensorView y) {
   check_float32(x);
   check_float32(y);
