@@ -79,6 +79,10 @@ void FileReader::read_at(int64_t offset, std::span<std::byte> into) const {
   }
 }
 
+void FileReader::will_need(int64_t offset, int64_t length) const {
+  if (length > 0) (void)::posix_fadvise(fd_, offset, length, POSIX_FADV_WILLNEED);
+}
+
 void FileReader::drop_cache(int64_t offset, int64_t length) const {
   // Advice: a file system that cannot follow it loses nothing. A length of 0 would mean "to the end".
   if (length > 0) (void)::posix_fadvise(fd_, offset, length, POSIX_FADV_DONTNEED);

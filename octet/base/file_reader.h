@@ -26,6 +26,9 @@ class FileReader {
   /// Fills `into` from byte `offset`. Throws FormatError when the file ends first or the disk fails.
   void read_at(int64_t offset, std::span<std::byte> into) const;
 
+  /// Tells the kernel that these bytes, or most of them, will be read next.
+  void will_need(int64_t offset, int64_t length) const;
+
   /// Tells the kernel that these bytes will not be needed again (drops them from the page cache).
   void drop_cache(int64_t offset, int64_t length) const;
 

@@ -53,6 +53,10 @@ void SafetensorsFile::read(const TensorInfo& tensor, int64_t begin, std::span<st
   file_.read_at(tensor.offset + begin, into);
 }
 
+void SafetensorsFile::will_need(const TensorInfo& tensor, int64_t begin, int64_t length) const {
+  file_.will_need(tensor.offset + begin, length);
+}
+
 void SafetensorsFile::drop_cache(const TensorInfo& tensor) const {
   file_.drop_cache(tensor.offset, tensor.bytes);
 }

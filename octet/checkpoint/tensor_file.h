@@ -41,6 +41,8 @@ class TensorFile {
   /// Fills `into` from byte `begin` of the tensor. Throws ArgumentError when that is outside the tensor,
   /// FormatError when the file has become shorter or the disk fails.
   virtual void read(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const = 0;
+  /// Advice: bytes [begin, begin + length) of the tensor will be read next. A format may ignore it.
+  virtual void will_need(const TensorInfo& /*tensor*/, int64_t /*begin*/, int64_t /*length*/) const {}
   /// Drops the tensor's bytes from the page cache.
   virtual void drop_cache(const TensorInfo& tensor) const = 0;
 };

@@ -12,6 +12,7 @@ constexpr int64_t kGroupBytes =
     kPanelRows * kLaneBytes;  // the lanes of all rows of a panel for the same columns
 
 int64_t grid_scales(const ScalePart& part) {
+  if (part.row_end == part.row_begin) return 0;  // whatever its phase
   return ceil_div(part.row_end - part.row_begin + part.row_phase, part.block_rows) * part.grid_cols;
 }
 
@@ -90,12 +91,14 @@ QuantMatrixView QuantMatrix::view() const {
 
 void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, int64_t block_rows,
                        int64_t block_cols) {
-  ScalePart part;
+  append_scale_part(parts, rows, cols, ScalePart{.block_rows = block_rows, .block_cols = block_cols});
+}
+
+void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, const ScalePart& grid) {
+  ScalePart part = grid;
   part.row_begin = parts.empty() ? 0 : parts.back().row_end;
   part.row_end = part.row_begin + rows;
-  part.block_rows = block_rows;
-  part.block_cols = block_cols;
-  part.grid_cols = ceil_div(cols, block_cols);
+  part.grid_cols = ceil_div(cols + part.col_phase, part.block_cols);
   part.first_scale = parts.empty() ? 0 : parts.back().first_scale + grid_scales(parts.back());
   parts.push_back(part);
 }

@@ -115,5 +115,8 @@ class QuantMatrix {
 /// blocks.
 void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, int64_t block_rows,
                        int64_t block_cols);
+/// The same for a shard, whose first row and column may lie inside a block: of `grid` the blocks and phases
+/// are taken.
+void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, const ScalePart& grid);
 
 }  // namespace octet

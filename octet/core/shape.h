@@ -10,6 +10,15 @@
 
 namespace octet {
 
+/// Rows, columns or elements [begin, end).
+struct IndexRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+
+  [[nodiscard]] int64_t size() const { return end - begin; }
+  [[nodiscard]] bool operator==(const IndexRange& other) const = default;
+};
+
 class Shape {
  public:
   static constexpr int kMaxRank = 4;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "octet/core/quant_matrix.h"
+#include "octet/core/shape.h"
 #include "octet/core/tensor.h"
 #include "octet/quant/quant_spec.h"
 
@@ -41,16 +42,25 @@ struct StoredMatrix {
   std::optional<float> input_scale = std::nullopt;
 };
 
+/// The part of a checkpoint's tensor that this rank holds, in indices of the whole tensor; nullopt: not cut.
+/// Ranges of several ranks may be the same (fewer key/value heads than ranks), of different sizes, and empty.
+struct TensorSlice {
+  std::optional<IndexRange> rows = std::nullopt;  ///< of a matrix; the elements of a vector
+  std::optional<IndexRange> cols = std::nullopt;  ///< of a matrix only
+};
+
 /// One tensor of the checkpoint.
 struct Parameter {
-  std::string name;                                        ///< "model.layers.0.self_attn.q_proj.weight"
-  Shape shape;                                             ///< in the checkpoint: [rows, cols] or [size]
+  std::string name;  ///< "model.layers.0.self_attn.q_proj.weight"
+  Shape shape;       ///< in the checkpoint, uncut: [rows, cols] or [size]
   std::variant<StoredMatrix*, StoredVector*> destination;  ///< owned by the layer, which outlives the loading
   int64_t offset = 0;  ///< first row (matrix) or element (vector) of the destination
   bool required = true;
   /// A second name of the same weight ("lm_head.weight" of a tied model): read in the place of `name` when
   /// only it is there, compared when both are, and never an error either way. Empty for none.
   std::string twin;
+  /// What of it goes to the destination, whose sizes, `member_rows` and `offset` count this rank's rows only.
+  TensorSlice slice = {};
 };
 
 }  // namespace octet

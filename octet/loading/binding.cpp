@@ -9,6 +9,7 @@
 
 #include "octet/base/faults.h"
 #include "octet/loading/destination_rules.h"
+#include "octet/loading/shared_scales.h"
 #include "octet/quant/name_pattern.h"
 
 namespace octet {
@@ -21,6 +22,10 @@ bool same_shape(std::span<const int64_t> found, const Shape& expected) {
     if (found[static_cast<size_t>(axis)] != expected[axis]) return false;
   }
   return true;
+}
+
+IndexRange range_of(const std::optional<IndexRange>& cut, int64_t size) {
+  return cut.value_or(IndexRange{.begin = 0, .end = size});
 }
 
 class Binder {
@@ -120,8 +125,18 @@ class Binder {
     check(parameter.shape.rank() == (vector ? 1 : 2),
           "a parameter is a vector or a matrix: " + parameter.name);
     piece.offset = parameter.offset;
-    piece.rows = vector ? 1 : parameter.shape[0];
-    piece.cols = vector ? parameter.shape[0] : parameter.shape[1];
+    piece.full_rows = vector ? 1 : parameter.shape[0];
+    piece.full_cols = vector ? parameter.shape[0] : parameter.shape[1];
+    check(!vector || !parameter.slice.cols, "a vector is cut by its rows: " + parameter.name);
+    const IndexRange rows = range_of(vector ? std::nullopt : parameter.slice.rows, piece.full_rows);
+    const IndexRange cols = range_of(vector ? parameter.slice.rows : parameter.slice.cols, piece.full_cols);
+    check(rows.begin >= 0 && rows.size() >= 0 && rows.end <= piece.full_rows && cols.begin >= 0 &&
+              cols.size() >= 0 && cols.end <= piece.full_cols,
+          "the slice of " + parameter.name + " lies outside of it");
+    piece.first_row = rows.begin;
+    piece.rows = rows.size();
+    piece.first_col = cols.begin;
+    piece.cols = cols.size();
     if (!same_shape(piece.source->shape, parameter.shape)) {
       faults_.add(place(*piece.source) + ": expected shape " + parameter.shape.to_string() + ", found " +
                   to_string(piece.source->shape));
@@ -173,6 +188,7 @@ class Binder {
       piece.rule = (*matrix)->rule;
       piece.block = {.rows = kScaleBlock, .cols = kScaleBlock};
     }
+    piece.shared_scales = covers_other_ranks(piece);
   }
 
   /// "<module>.weight_scale" and "<module>.weight_scale_inv" are both multipliers: x = scale * q.

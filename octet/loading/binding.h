@@ -37,8 +37,19 @@ struct Piece {
   StorageRule rule;  ///< for kQuantize
   size_t destination = 0;
   int64_t offset = 0;  ///< first row of the matrix, or first element of the vector
-  int64_t rows = 0;    ///< a vector is one row
+  int64_t rows = 0;    ///< of this rank's slice; a vector is one row
   int64_t cols = 0;
+  int64_t full_rows = 0;  ///< of the tensor; a vector is one row
+  int64_t full_cols = 0;
+  int64_t first_row = 0;  ///< of the slice in the tensor
+  int64_t first_col = 0;
+  /// Whether on some rank a scale of this tensor covers elements of another rank, so that maxima must be
+  /// exchanged before a code is made.
+  bool shared_scales = false;
+
+  [[nodiscard]] bool cuts_columns() const { return cols != full_cols; }
+  /// Of the slice, in the source.
+  [[nodiscard]] int64_t bytes() const { return rows * cols * dtype_size(source->dtype); }
 };
 
 /// One matrix or vector of a layer and what it will be. A vector is a row-major matrix of one row.

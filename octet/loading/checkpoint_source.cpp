@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/loading/checkpoint_source.h"
 
+#include "octet/base/error.h"
+#include "octet/base/faults.h"
+
 namespace octet {
 
 CheckpointSource::CheckpointSource(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {
@@ -21,6 +24,25 @@ std::string CheckpointSource::describe() const {
 void CheckpointSource::read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                                  std::span<std::byte> into) const {
   checkpoint_.read_rows(checkpoint_.tensors()[tensor.index], begin, end, into);
+}
+
+int64_t CheckpointSource::read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
+                                     std::span<std::byte> into) const {
+  const TensorInfo& info = checkpoint_.tensors()[tensor.index];
+  const int64_t size = dtype_size(tensor.dtype);
+  const int64_t row_bytes = Checkpoint::row_bytes(info);
+  const int64_t segment = cols.size() * size;
+  check(cols.begin >= 0 && cols.begin <= cols.end && cols.end * size <= row_bytes && rows.begin >= 0 &&
+            rows.end <= info.rows() && static_cast<int64_t>(into.size()) == rows.size() * segment,
+        "the block to read lies outside of tensor " + quote(tensor.name));
+  if (segment == 0) return 0;
+  checkpoint_.will_need(info, rows.begin * row_bytes, rows.size() * row_bytes);
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    checkpoint_.read_bytes(
+        info, row * row_bytes + cols.begin * size,
+        into.subspan(static_cast<size_t>((row - rows.begin) * segment), static_cast<size_t>(segment)));
+  }
+  return rows.size() * segment;
 }
 
 void CheckpointSource::drop_cache(const SourceTensor& tensor) const {

@@ -159,7 +159,11 @@ void resolve_matrix(Destination& destination, const std::vector<Piece>& pieces, 
   if (spec.scale_kind != ScaleKind::kGrid) return;
   for (const size_t index : destination.pieces) {
     const Piece& piece = pieces[index];
-    append_scale_part(spec.parts, piece.rows, piece.cols, piece.block.rows, piece.block.cols);
+    append_scale_part(spec.parts, piece.rows, piece.cols,
+                      ScalePart{.block_rows = piece.block.rows,
+                                .block_cols = piece.block.cols,
+                                .row_phase = piece.first_row % piece.block.rows,
+                                .col_phase = piece.first_col % piece.block.cols});
   }
 }
 
@@ -198,16 +202,16 @@ std::vector<int64_t> squeezed(const std::vector<int64_t>& shape) {
 }
 
 bool is_grid_of(const Piece& piece, BlockSize block, int64_t grid_rows, int64_t grid_cols) {
-  return block.rows > 0 && block.cols > 0 && ceil_div(piece.rows, block.rows) == grid_rows &&
-         ceil_div(piece.cols, block.cols) == grid_cols;
+  return block.rows > 0 && block.cols > 0 && ceil_div(piece.full_rows, block.rows) == grid_rows &&
+         ceil_div(piece.full_cols, block.cols) == grid_cols;
 }
 
 /// Without a configuration a grid is of 128 x 128, or of the one block that divides the matrix evenly.
 std::optional<BlockSize> find_block(const Piece& piece, int64_t grid_rows, int64_t grid_cols) {
   const BlockSize usual{.rows = kScaleBlock, .cols = kScaleBlock};
   if (is_grid_of(piece, usual, grid_rows, grid_cols)) return usual;
-  if (piece.rows % grid_rows != 0 || piece.cols % grid_cols != 0) return std::nullopt;
-  return BlockSize{.rows = piece.rows / grid_rows, .cols = piece.cols / grid_cols};
+  if (piece.full_rows % grid_rows != 0 || piece.full_cols % grid_cols != 0) return std::nullopt;
+  return BlockSize{.rows = piece.full_rows / grid_rows, .cols = piece.full_cols / grid_cols};
 }
 
 }  // namespace
@@ -224,7 +228,7 @@ std::optional<std::string> fit_scales(Piece& piece, const std::optional<BlockSiz
     piece.file_scales = FileScales::kScalar;
     return std::nullopt;
   }
-  if (sizes.size() == 1 && sizes.front() == piece.rows && scales.rows() == piece.rows) {
+  if (sizes.size() == 1 && sizes.front() == piece.full_rows && scales.rows() == piece.full_rows) {
     piece.file_scales = FileScales::kRows;
     return std::nullopt;
   }
@@ -236,7 +240,7 @@ std::optional<std::string> fit_scales(Piece& piece, const std::optional<BlockSiz
                          : find_block(piece, grid_rows, grid_cols);
   if (sizes.size() > 2 || !block) {
     return "found scales of shape " + to_string(scales.shape) + " for a weight of [" +
-           std::to_string(piece.rows) + ", " + std::to_string(piece.cols) +
+           std::to_string(piece.full_rows) + ", " + std::to_string(piece.full_cols) +
            "], expected one, one per row or one per block" +
            (given ? " of " + std::to_string(given->rows) + " x " + std::to_string(given->cols) : "");
   }

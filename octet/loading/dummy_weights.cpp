@@ -67,17 +67,35 @@ void DummyWeights::read_rows(const SourceTensor& tensor, int64_t begin, int64_t 
   check(begin >= 0 && begin <= end && end <= tensor.rows() &&
             static_cast<int64_t>(into.size()) == (end - begin) * row_elements * dtype_size(tensor.dtype),
         "the rows to read lie outside of the tensor");
+  draw(tensor, {.begin = begin * row_elements, .end = end * row_elements}, into);
+}
+
+int64_t DummyWeights::read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
+                                 std::span<std::byte> into) const {
+  const auto segment = static_cast<size_t>(cols.size() * dtype_size(tensor.dtype));
+  check(rows.begin >= 0 && rows.begin <= rows.end && rows.end <= tensor.rows() && cols.begin >= 0 &&
+            cols.begin <= cols.end && cols.end <= tensor.cols() &&
+            into.size() == static_cast<size_t>(rows.size()) * segment,
+        "the block to read lies outside of the tensor");
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    const int64_t first = row * tensor.cols();
+    draw(tensor, {.begin = first + cols.begin, .end = first + cols.end},
+         into.subspan(static_cast<size_t>(row - rows.begin) * segment, segment));
+  }
+  return static_cast<int64_t>(into.size());
+}
+
+void DummyWeights::draw(const SourceTensor& tensor, IndexRange elements, std::span<std::byte> into) const {
   const uint64_t seed = seed_of(tensor.name);
   const float mean = is_norm_weight(tensor) ? 1.0F : 0.0F;
   visit_float(tensor.dtype, [&]<class T>() {
     uint64_t hash = 0;
-    for (int64_t i = begin * row_elements; i < end * row_elements; ++i) {
+    for (int64_t i = elements.begin; i < elements.end; ++i) {
       const int64_t lane = i % kDrawsPerHash;
-      if (lane == 0 || i == begin * row_elements) hash = mix(seed + static_cast<uint64_t>(i / kDrawsPerHash));
+      if (lane == 0 || i == elements.begin) hash = mix(seed + static_cast<uint64_t>(i / kDrawsPerHash));
       const float draw = quantiles_[(hash >> (16 * lane)) % kQuantiles];
       const T value = from_float<T>(mean + draw);
-      std::memcpy(into.data() + (i - begin * row_elements) * static_cast<int64_t>(sizeof(T)), &value,
-                  sizeof(T));
+      std::memcpy(into.data() + (i - elements.begin) * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));
     }
   });
 }

@@ -26,8 +26,13 @@ class DummyWeights final : public WeightSource {
   [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return tensors_; }
   void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                  std::span<std::byte> into) const override;
+  int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
+                     std::span<std::byte> into) const override;
 
  private:
+  /// The values of some elements of the flat tensor.
+  void draw(const SourceTensor& tensor, IndexRange elements, std::span<std::byte> into) const;
+
   static constexpr size_t kQuantiles = 4096;
 
   std::vector<SourceTensor> tensors_;

@@ -10,6 +10,7 @@
 #include "octet/backend/backend.h"
 #include "octet/base/progress.h"
 #include "octet/core/dtype.h"
+#include "octet/loading/load_peers.h"
 
 namespace octet {
 
@@ -35,6 +36,9 @@ struct LoadOptions {
   /// Blocks of scale grids in the file, from its quantization_config; nullopt: found from the grid's own
   /// size.
   std::optional<BlockSize> scale_block = std::nullopt;
+  /// The other ranks of a tensor-parallel load, each with its own slices of the same parameters in the same
+  /// order, from the same source; nullptr: there are none. Must outlive the load.
+  LoadPeers* peers = nullptr;
   LoadProgressCallback progress = {};
   WarningSink warn = {};
 };

@@ -33,9 +33,10 @@ struct WeightRecord {
   DType source_dtype = DType::kF32;
   std::optional<DType> stored_dtype;  ///< nullopt: nothing of it is stored
   std::vector<int64_t> shape;
-  std::vector<int64_t> scale_shape;  ///< [rows], [grid rows, grid columns], or empty: no scales
-  int64_t bytes = 0;                 ///< elements and scales in memory, without the padding of a layout
-  int64_t elements = 0;
+  std::vector<int64_t>
+      scale_shape;         ///< of this rank's slice: [rows], [grid rows, grid columns], or empty: no scales
+  int64_t bytes = 0;       ///< elements and scales in memory, without the padding of a layout
+  int64_t elements = 0;    ///< of this rank's slice; of the whole tensor where nothing is stored
   bool quantized = false;  ///< by this load, so that `stats` hold something
   bool raw_cast = false;
   QuantizeStats stats;

@@ -8,6 +8,7 @@
 
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
+#include "octet/loading/shared_scales.h"
 
 namespace octet {
 namespace {
@@ -26,6 +27,7 @@ LoadSession::LoadSession(const Parts& parts)
                .geometry = parts.geometry,
                .meter = parts.meter}),
       views_(parts.bindings.destinations.size()),
+      taken_(parts.bindings.destinations.size(), false),
       results_(parts.bindings.pieces.size()) {}
 
 void LoadSession::run() {
@@ -39,17 +41,21 @@ void LoadSession::run() {
 
 void LoadSession::load() {
   if (parts_.bindings.pieces.empty()) return;
-  for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
-  parts_.meter.report();
+  fail_together(parts_.peers, [&] {
+    for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
+    parts_.meter.report();
+  });
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {
     const PieceRange batch = next_batch(first);
     load_batch(batch);
     first = batch.second;
   }
-  compare_twins();
-  parts_.meter.report();
-  if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
-  resolve_input_scales();
+  fail_together(parts_.peers, [&] {
+    compare_twins();
+    parts_.meter.report();
+    if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
+    resolve_input_scales();
+  });
   buffers_.clear();
 }
 
@@ -76,6 +82,7 @@ void LoadSession::resolve_input_scales() {
   faults.throw_if_any<FormatError>(parts_.source.describe());
 }
 
+// By the sizes of whole tensors, so that all ranks have the same batches.
 LoadSession::PieceRange LoadSession::next_batch(size_t first) const {
   int64_t bytes = 0;
   size_t last = first;
@@ -86,17 +93,34 @@ LoadSession::PieceRange LoadSession::next_batch(size_t first) const {
 }
 
 void LoadSession::load_batch(PieceRange batch) {
-  for (size_t i = batch.first; i < batch.second; ++i) {
-    const size_t destination = parts_.bindings.pieces[i].destination;
-    if (views_[destination].data == nullptr) take_memory(destination);
-    filler_.adopt_scales(i, buffers_.front(), views_[destination]);
-  }
-  measure(batch);
-  fill(batch);
-  check_values(batch);
+  fail_together(parts_.peers, [&] {
+    for (size_t i = batch.first; i < batch.second; ++i) {
+      const size_t destination = parts_.bindings.pieces[i].destination;
+      if (!taken_[destination]) take_memory(destination);
+      filler_.adopt_scales(i, buffers_.front(), views_[destination]);
+    }
+    measure(batch);
+  });
+  set_scales(batch);
+  fail_together(parts_.peers, [&] {
+    fill(batch);
+    check_values(batch);
+  });
   if (!parts_.drop_page_cache) return;
   for (size_t i = batch.first; i < batch.second; ++i)
     parts_.source.drop_cache(*parts_.bindings.pieces[i].source);
+}
+
+void LoadSession::set_scales(PieceRange batch) {
+  for (size_t i = batch.first; i < batch.second; ++i) {
+    if (!filler_.needs_measuring(i)) continue;
+    const Piece& piece = parts_.bindings.pieces[i];
+    const QuantMatrixView& view = views_[piece.destination];
+    float* const maxima = filler_.maxima(i, view);
+    if (piece.shared_scales)
+      share_maxima(piece, *parts_.peers, maxima != nullptr ? maxima : &results_[i].amax);
+    filler_.set_scales(i, results_[i].amax, view);
+  }
 }
 
 void LoadSession::measure(PieceRange batch) {
@@ -105,8 +129,9 @@ void LoadSession::measure(PieceRange batch) {
     if (filler_.needs_measuring(i)) filler_.append_tiles(i, tiles);
   }
   std::vector<TileResult> found(tiles.size());
-  for_each_tile(tiles.size(),
-                [&](size_t i, const TileBuffer& buffer) { found[i] = filler_.measure(tiles[i], buffer); });
+  for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
+    found[i] = filler_.measure(tiles[i], buffer, view_of_piece(tiles[i].piece));
+  });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
 }
 
@@ -116,9 +141,7 @@ void LoadSession::fill(PieceRange batch) {
   for (size_t i = batch.first; i < batch.second; ++i) filler_.append_tiles(i, tiles);
   std::vector<TileResult> found(tiles.size());
   for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
-    const size_t piece = tiles[i].piece;
-    const TileResult* measured = filler_.needs_measuring(piece) ? &results_[piece] : nullptr;
-    found[i] = filler_.fill(tiles[i], buffer, views_[parts_.bindings.pieces[piece].destination], measured);
+    found[i] = filler_.fill(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
 }
@@ -146,8 +169,10 @@ void LoadSession::compare_twins() {
   for (size_t i = 0; i < parts_.bindings.pieces.size(); ++i) {
     const Piece& piece = parts_.bindings.pieces[i];
     if (piece.twin == nullptr) continue;
-    const int64_t rows = piece.source->rows();
-    const int64_t bytes_per_row = (piece.source->bytes() + piece.twin->bytes()) / rows;
+    const bool vector = parts_.bindings.destinations[piece.destination].is_vector();
+    const int64_t rows = vector ? piece.cols : piece.rows;
+    const int64_t bytes_per_row = (vector ? 1 : std::max<int64_t>(1, piece.cols)) *
+                                  (dtype_size(piece.source->dtype) + dtype_size(piece.twin->dtype));
     const int64_t step = std::max<int64_t>(1, parts_.geometry.tile_bytes / bytes_per_row);
     std::vector<Tile> tiles;
     for (int64_t begin = 0; begin < rows; begin += step) {
@@ -168,6 +193,7 @@ void LoadSession::compare_twins() {
 }
 
 void LoadSession::take_memory(size_t index) {
+  taken_[index] = true;
   const Destination& destination = parts_.bindings.destinations[index];
   const MatrixSpec& spec = destination.spec;
   Allocator& allocator = parts_.backend.allocator();
@@ -185,7 +211,7 @@ void LoadSession::take_memory(size_t index) {
 void LoadSession::release() noexcept {
   buffers_.clear();
   for (size_t i = 0; i < views_.size(); ++i) {
-    if (views_[i].data == nullptr) continue;
+    if (!taken_[i]) continue;
     const Destination& destination = parts_.bindings.destinations[i];
     if (auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target)) {
       (*matrix)->matrix = QuantMatrix();

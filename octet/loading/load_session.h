@@ -20,12 +20,13 @@ class LoadSession {
     const Bindings& bindings;
     const TileGeometry& geometry;
     LoadMeter& meter;
+    LoadPeers* peers = nullptr;
     bool allow_nonfinite = false;
     bool drop_page_cache = false;
   };
   explicit LoadSession(const Parts& parts);
 
-  /// Fills every destination, or none and throws.
+  /// Fills every destination, or none and throws; on all ranks alike.
   void run();
 
   /// One for each piece of the bindings.
@@ -39,11 +40,16 @@ class LoadSession {
   [[nodiscard]] PieceRange next_batch(size_t first) const;
   void load_batch(PieceRange batch);
   void measure(PieceRange batch);
+  /// Makes scales of what was measured, with the maxima of all ranks where they share scales.
+  void set_scales(PieceRange batch);
   void fill(PieceRange batch);
   void check_values(PieceRange batch) const;
   void compare_twins();
   /// Sets the scale of each matrix's static activations from those of its members.
   void resolve_input_scales();
+  [[nodiscard]] const QuantMatrixView& view_of_piece(size_t piece) const {
+    return views_[parts_.bindings.pieces[piece].destination];
+  }
   void take_memory(size_t destination);
   void release() noexcept;
   /// Runs `body(tile index, buffer)` over the workers; throws Interrupted when the load is cancelled.
@@ -52,7 +58,8 @@ class LoadSession {
   Parts parts_;
   TileFiller filler_;
   std::vector<TileBuffer> buffers_;
-  std::vector<QuantMatrixView> views_;  // of each destination; null data until its memory is taken
+  std::vector<QuantMatrixView> views_;  // of each destination, once its memory is taken
+  std::vector<bool> taken_;
   std::vector<TileResult> results_;
   std::vector<TwinDifference> twins_;
 };

@@ -23,8 +23,8 @@ MemoryPlan plan_memory(const Bindings& bindings, const TileGeometry& geometry) {
     plan.final_bytes += destination.spec.bytes();
     for (const size_t index : destination.pieces) {
       const Piece& piece = bindings.pieces[index];
-      group.elements += piece.source->elements();
-      group.bytes_before += piece.source->bytes() + (piece.scales != nullptr ? piece.scales->bytes() : 0);
+      group.elements += piece.rows * piece.cols;
+      group.bytes_before += piece.bytes() + (piece.scales != nullptr ? piece.scales->bytes() : 0);
       plan.read_bytes += planned_read_bytes(piece, destination.is_vector(), geometry);
     }
   }

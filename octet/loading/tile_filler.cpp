@@ -8,6 +8,7 @@
 
 #include "octet/base/checked_math.h"
 #include "octet/base/error.h"
+#include "octet/loading/shared_scales.h"
 #include "octet/quant/scales.h"
 
 namespace octet {
@@ -71,23 +72,42 @@ int64_t TileFiller::length(size_t piece) const {
   return tile_length(parts_.bindings.pieces[piece], is_vector(piece), parts_.geometry);
 }
 
+// A tile of a grid begins where a block does, or at the slice's first row.
 void TileFiller::append_tiles(size_t index, std::vector<Tile>& tiles) const {
   const Piece& piece = parts_.bindings.pieces[index];
   int64_t step = length(index);
-  if (maxima_per_row(piece) > 1 ||
-      (piece.kind == PieceKind::kQuantize && piece.rule.granularity == Granularity::kBlock)) {
+  int64_t phase = 0;
+  if (makes_grid(piece)) {
     step = std::max(kScaleBlock, step / kScaleBlock * kScaleBlock);
+    phase = piece.first_row % kScaleBlock;
   }
   const int64_t size = is_vector(index) ? piece.cols : piece.rows;
-  for (int64_t begin = 0; begin < size; begin += step) {
-    tiles.push_back({.piece = index, .begin = begin, .end = std::min(size, begin + step)});
+  if (piece.cols == 0) return;
+  for (int64_t begin = 0; begin < size;) {
+    const int64_t end = std::min(size, begin + step - (begin == 0 ? phase : 0));
+    tiles.push_back({.piece = index, .begin = begin, .end = end});
+    begin = end;
   }
 }
 
 bool TileFiller::needs_measuring(size_t index) const {
   const Piece& piece = parts_.bindings.pieces[index];
   return piece.kind == PieceKind::kQuantize && !piece.rule.raw_cast &&
-         piece.rule.granularity == Granularity::kTensor && piece.rows > length(index);
+         (piece.shared_scales ||
+          (piece.rule.granularity == Granularity::kTensor && piece.rows > length(index)));
+}
+
+void TileFiller::read_slice(const SourceTensor& tensor, const Tile& rows, std::span<std::byte> into) const {
+  const Piece& part = piece(rows);
+  const int64_t first = is_vector(rows.piece) ? part.first_col : part.first_row;
+  const IndexRange range{.begin = first + rows.begin, .end = first + rows.end};
+  if (!is_vector(rows.piece) && part.cuts_columns()) {
+    const IndexRange cols{.begin = part.first_col, .end = part.first_col + part.cols};
+    parts_.meter.add_read(parts_.source.read_block(tensor, range, cols, into));
+    return;
+  }
+  parts_.source.read_rows(tensor, range.begin, range.end, into);
+  parts_.meter.add_read(static_cast<int64_t>(into.size()));
 }
 
 ConstTensorView TileFiller::read(const Tile& tile, const TileBuffer& buffer) const {
@@ -96,34 +116,57 @@ ConstTensorView TileFiller::read(const Tile& tile, const TileBuffer& buffer) con
   const Shape shape = is_vector(tile.piece) ? Shape{1, count} : Shape{count, piece(tile).cols};
   const auto bytes = static_cast<size_t>(shape.elements() * dtype_size(tensor.dtype));
   check(bytes <= buffer.bytes().size(), "a tile is larger than its buffer");
-  parts_.source.read_rows(tensor, tile.begin, tile.end, buffer.bytes().first(bytes));
-  parts_.meter.add_read(static_cast<int64_t>(bytes));
+  read_slice(tensor, tile, buffer.bytes().first(bytes));
   return {buffer.bytes().data(), tensor.dtype, shape};
 }
 
 TileResult TileFiller::measure(ConstTensorView x, const Tile& tile, const TileBuffer& buffer) const {
   const Piece& part = piece(tile);
   const int64_t runs = maxima_per_row(part);
+  const int64_t first_run = makes_grid(part) ? kScaleBlock - part.first_col % kScaleBlock : x.cols();
   TileResult result;
   float* maxima = buffer.maxima();
-  result.nonfinite =
-      parts_.backend.abs_max(x, runs == 1 ? x.cols() : kScaleBlock, runs == 1 ? x.cols() : kScaleBlock,
-                             view_of(maxima, Shape{x.rows(), runs}));
-  if (result.nonfinite > 0) result.first_nonfinite_row = tile.begin + first_nonfinite_row(x);
+  result.nonfinite = parts_.backend.abs_max(x, first_run, makes_grid(part) ? kScaleBlock : x.cols(),
+                                            view_of(maxima, Shape{x.rows(), runs}));
+  if (result.nonfinite > 0) result.first_nonfinite_row = part.first_row + tile.begin + first_nonfinite_row(x);
   result.amax = *std::max_element(maxima, maxima + x.rows() * runs);
   return result;
 }
 
-TileResult TileFiller::measure(const Tile& tile, const TileBuffer& buffer) const {
-  return measure(read(tile, buffer), tile, buffer);
+TileResult TileFiller::measure(const Tile& tile, const TileBuffer& buffer,
+                               const QuantMatrixView& into) const {
+  ConstTensorView x;
+  if (makes_grid(piece(tile))) return measure_bands(tile, buffer, into, x);
+  x = read(tile, buffer);
+  const TileResult result = measure(x, tile, buffer);
+  if (piece(tile).rule.granularity == Granularity::kChannel)
+    std::copy_n(buffer.maxima(), x.rows(), into.scales + piece(tile).offset + tile.begin);
+  return result;
 }
 
-TileResult TileFiller::fill(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into,
-                            const TileResult* measured) const {
+float* TileFiller::maxima(size_t index, const QuantMatrixView& into) const {
+  const Piece& part = parts_.bindings.pieces[index];
+  if (part.rule.granularity == Granularity::kTensor || scale_table(part).own_count() == 0) return nullptr;
+  return into.scales + (makes_grid(part) ? into.part_of(part.offset).first_scale : part.offset);
+}
+
+void TileFiller::set_scales(size_t index, float amax, const QuantMatrixView& into) const {
+  const Piece& part = parts_.bindings.pieces[index];
+  const ScaleRule rule = scale_rule(part);
+  if (part.rule.granularity == Granularity::kTensor) {
+    std::fill_n(into.scales + part.offset, part.rows, scale_from_amax(amax, rule));
+    return;
+  }
+  float* const scales = maxima(index, into);
+  if (scales == nullptr) return;
+  for (int64_t i = 0; i < scale_table(part).own_count(); ++i) scales[i] = scale_from_amax(scales[i], rule);
+}
+
+TileResult TileFiller::fill(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into) const {
   const Piece& part = piece(tile);
   if (part.kind != PieceKind::kQuantize) return store(tile, buffer, into);
-  const bool bands = !part.rule.raw_cast && part.rule.granularity == Granularity::kBlock;
-  return bands ? quantize_bands(tile, buffer, into) : quantize_rows(tile, buffer, into, measured);
+  if (needs_measuring(tile.piece)) return quantize_measured(tile, buffer, into);
+  return makes_grid(part) ? quantize_bands(tile, buffer, into) : quantize_rows(tile, buffer, into);
 }
 
 TileResult TileFiller::store(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into) const {
@@ -138,11 +181,11 @@ TileResult TileFiller::store(const Tile& tile, const TileBuffer& buffer, const Q
   return result;
 }
 
-TileResult TileFiller::quantize_rows(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into,
-                                     const TileResult* measured) const {
+TileResult TileFiller::quantize_rows(const Tile& tile, const TileBuffer& buffer,
+                                     const QuantMatrixView& into) const {
   const Piece& part = piece(tile);
   const ConstTensorView x = read(tile, buffer);
-  TileResult result = measured != nullptr ? TileResult{} : measure(x, tile, buffer);
+  TileResult result = measure(x, tile, buffer);
   const int64_t row = part.offset + tile.begin;
   if (part.rule.raw_cast) {
     if (into.scale_kind == ScaleKind::kRow) std::fill_n(into.scales + row, x.rows(), 1.0F);
@@ -150,13 +193,46 @@ TileResult TileFiller::quantize_rows(const Tile& tile, const TileBuffer& buffer,
     return result;
   }
   const ScaleRule rule = scale_rule(part);
-  if (part.rule.granularity == Granularity::kTensor) {
-    const float amax = measured != nullptr ? measured->amax : result.amax;
-    std::fill_n(into.scales + row, x.rows(), scale_from_amax(amax, rule));
-  } else {
-    for (int64_t i = 0; i < x.rows(); ++i) into.scales[row + i] = scale_from_amax(buffer.maxima()[i], rule);
-  }
+  const bool one = part.rule.granularity == Granularity::kTensor;
+  for (int64_t i = 0; i < x.rows(); ++i)
+    into.scales[row + i] = scale_from_amax(one ? result.amax : buffer.maxima()[i], rule);
   parts_.backend.quantize(x, into, {.row = row}, quantize_rule(rule), result.stats);
+  return result;
+}
+
+/// As many rows of a tile from `begin` on as fit a buffer.
+Tile TileFiller::slice_of(const Tile& tile, int64_t begin) const {
+  return {.piece = tile.piece, .begin = begin, .end = std::min(tile.end, begin + length(tile.piece))};
+}
+
+TileResult TileFiller::quantize_measured(const Tile& tile, const TileBuffer& buffer,
+                                         const QuantMatrixView& into) const {
+  TileResult result;
+  for (Tile slice = slice_of(tile, tile.begin); slice.begin < tile.end; slice = slice_of(tile, slice.end)) {
+    const ConstTensorView x = read(slice, buffer);
+    parts_.backend.quantize(x, into, {.row = piece(tile).offset + slice.begin},
+                            quantize_rule(scale_rule(piece(tile))), result.stats);
+  }
+  return result;
+}
+
+TileResult TileFiller::measure_bands(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into,
+                                     ConstTensorView& x) const {
+  const Piece& part = piece(tile);
+  const int64_t runs = maxima_per_row(part);
+  const ScalePart& grid = into.part_of(part.offset);
+  std::fill(into.scales + grid.index(part.offset + tile.begin, 0),
+            into.scales + grid.index(part.offset + tile.end - 1, 0) + runs, 0.0F);
+  TileResult result;
+  for (Tile slice = slice_of(tile, tile.begin); slice.begin < tile.end; slice = slice_of(tile, slice.end)) {
+    x = read(slice, buffer);
+    result.add(measure(x, slice, buffer));
+    for (int64_t i = 0; i < x.rows(); ++i) {
+      float* band = into.scales + grid.index(part.offset + slice.begin + i, 0);
+      for (int64_t run = 0; run < runs; ++run)
+        band[run] = std::max(band[run], buffer.maxima()[i * runs + run]);
+    }
+  }
   return result;
 }
 
@@ -165,65 +241,61 @@ TileResult TileFiller::quantize_rows(const Tile& tile, const TileBuffer& buffer,
 TileResult TileFiller::quantize_bands(const Tile& tile, const TileBuffer& buffer,
                                       const QuantMatrixView& into) const {
   const Piece& part = piece(tile);
-  const int64_t runs = maxima_per_row(part);
-  const int64_t step = std::min(length(tile.piece), tile.end - tile.begin);
-  const ScalePart& grid = into.part_of(part.offset);
   const ScaleRule rule = scale_rule(part);
-  const auto slice_at = [&](int64_t begin) {
-    return Tile{.piece = tile.piece, .begin = begin, .end = std::min(tile.end, begin + step)};
-  };
-  float* const scales = into.scales + grid.index(part.offset + tile.begin, 0);
-  const int64_t bands = ceil_div(tile.end - tile.begin, kScaleBlock);
-  std::fill_n(scales, bands * runs, 0.0F);
-  TileResult result;
   ConstTensorView x;
-  for (int64_t begin = tile.begin; begin < tile.end; begin += step) {
-    const Tile slice = slice_at(begin);
-    x = read(slice, buffer);
-    result.add(measure(x, slice, buffer));
-    for (int64_t i = 0; i < x.rows(); ++i) {
-      float* band = scales + (begin - tile.begin + i) / kScaleBlock * runs;
-      for (int64_t run = 0; run < runs; ++run)
-        band[run] = std::max(band[run], buffer.maxima()[i * runs + run]);
-    }
-  }
-  for (int64_t i = 0; i < bands * runs; ++i) scales[i] = scale_from_amax(scales[i], rule);
-  const bool whole = step == tile.end - tile.begin;
-  for (int64_t begin = tile.begin; begin < tile.end; begin += step) {
-    if (!whole) x = read(slice_at(begin), buffer);
-    parts_.backend.quantize(x, into, {.row = part.offset + begin}, quantize_rule(rule), result.stats);
+  TileResult result = measure_bands(tile, buffer, into, x);
+  const ScalePart& grid = into.part_of(part.offset);
+  const int64_t last = grid.index(part.offset + tile.end - 1, 0) + maxima_per_row(part);
+  for (int64_t i = grid.index(part.offset + tile.begin, 0); i < last; ++i)
+    into.scales[i] = scale_from_amax(into.scales[i], rule);
+  if (x.rows() < tile.end - tile.begin) {
+    result.stats = quantize_measured(tile, buffer, into).stats;
+  } else {
+    parts_.backend.quantize(x, into, {.row = part.offset + tile.begin}, quantize_rule(rule), result.stats);
   }
   return result;
 }
 
 void TileFiller::adopt_scales(size_t index, const TileBuffer& buffer, const QuantMatrixView& into) const {
   const Piece& part = parts_.bindings.pieces[index];
-  if (part.kind != PieceKind::kAdopt || into.scale_kind == ScaleKind::kNone) return;
+  if (part.kind != PieceKind::kAdopt || into.scale_kind == ScaleKind::kNone || part.rows == 0) return;
   float* out = into.scales +
                (into.scale_kind == ScaleKind::kGrid ? into.part_of(part.offset).first_scale : part.offset);
   if (part.scales == nullptr) {
     std::fill_n(out, part.rows, 1.0F);
     return;
   }
-  const SourceTensor& scales = *part.scales;
-  const int64_t row_elements = scales.elements() / scales.rows();
-  const int64_t row_bytes = row_elements * dtype_size(scales.dtype);
+  const ScaleBlock block = adopted_scales(part);
+  const int64_t row_bytes = block.cols.size() * dtype_size(part.scales->dtype);
+  if (row_bytes == 0) return;
   const int64_t step = std::max<int64_t>(1, static_cast<int64_t>(buffer.bytes().size()) / row_bytes);
-  for (int64_t begin = 0; begin < scales.rows(); begin += step) {
-    const int64_t end = std::min(scales.rows(), begin + step);
-    const auto bytes = buffer.bytes().first(static_cast<size_t>((end - begin) * row_bytes));
-    parts_.source.read_rows(scales, begin, end, bytes);
-    parts_.meter.add_read(static_cast<int64_t>(bytes.size()));
-    for (int64_t i = begin * row_elements; i < end * row_elements; ++i) {
-      const float scale = scale_value(bytes.data(), i - begin * row_elements, scales.dtype);
-      if (!std::isfinite(scale) || scale < 0) {
-        throw FormatError(place(scales) + ": scale " + std::to_string(i) + " is " + std::to_string(scale) +
-                          ", expected a finite number that is not negative");
-      }
-      out[i] = scale;
-    }
+  for (int64_t begin = block.rows.begin; begin < block.rows.end; begin += step) {
+    const IndexRange rows{.begin = begin, .end = std::min(block.rows.end, begin + step)};
+    adopt_rows(*part.scales, rows, block.cols, buffer, out + (begin - block.rows.begin) * block.cols.size());
   }
   if (part.file_scales == FileScales::kScalar) std::fill_n(out, part.rows, out[0]);
+}
+
+void TileFiller::adopt_rows(const SourceTensor& scales, IndexRange rows, IndexRange cols,
+                            const TileBuffer& buffer, float* out) const {
+  const int64_t count = rows.size() * cols.size();
+  const auto bytes = buffer.bytes().first(static_cast<size_t>(count * dtype_size(scales.dtype)));
+  if (cols.size() == scales.cols()) {
+    parts_.source.read_rows(scales, rows.begin, rows.end, bytes);
+    parts_.meter.add_read(static_cast<int64_t>(bytes.size()));
+  } else {
+    parts_.meter.add_read(parts_.source.read_block(scales, rows, cols, bytes));
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const float scale = scale_value(bytes.data(), i, scales.dtype);
+    if (!std::isfinite(scale) || scale < 0) {
+      const int64_t place_in_file =
+          (rows.begin + i / cols.size()) * scales.cols() + cols.begin + i % cols.size();
+      throw FormatError(place(scales) + ": scale " + std::to_string(place_in_file) + " is " +
+                        std::to_string(scale) + ", expected a finite number that is not negative");
+    }
+    out[i] = scale;
+  }
 }
 
 TileFiller::Difference TileFiller::compare_twin(const Tile& rows, const TileBuffer& buffer) const {
@@ -233,9 +305,8 @@ TileFiller::Difference TileFiller::compare_twin(const Tile& rows, const TileBuff
   const auto second_bytes = static_cast<size_t>(elements * dtype_size(part.twin->dtype));
   const auto first = buffer.bytes().first(first_bytes);
   const auto second = buffer.bytes().subspan(first_bytes, second_bytes);
-  parts_.source.read_rows(*part.source, rows.begin, rows.end, first);
-  parts_.source.read_rows(*part.twin, rows.begin, rows.end, second);
-  parts_.meter.add_read(static_cast<int64_t>(first_bytes + second_bytes));
+  read_slice(*part.source, rows, first);
+  read_slice(*part.twin, rows, second);
   Difference difference;
   if (part.source->dtype == part.twin->dtype && std::memcmp(first.data(), second.data(), first_bytes) == 0)
     return difference;

@@ -65,12 +65,18 @@ class TileFiller {
   /// Whether `measure` must have seen all tiles of this piece before the first is filled.
   [[nodiscard]] bool needs_measuring(size_t piece) const;
 
-  /// The largest absolute value and what is not finite.
-  [[nodiscard]] TileResult measure(const Tile& tile, const TileBuffer& buffer) const;
-  /// Writes the tile and its scales into `into`. `measured` is what `measure` found in the whole piece, where
-  /// it was needed.
-  [[nodiscard]] TileResult fill(const Tile& tile, const TileBuffer& buffer, const QuantMatrixView& into,
-                                const TileResult* measured) const;
+  /// The largest absolute value and what is not finite. Where a piece has more scales than one, the maxima of
+  /// each are left in the place of the scales.
+  [[nodiscard]] TileResult measure(const Tile& tile, const TileBuffer& buffer,
+                                   const QuantMatrixView& into) const;
+  /// The scales of a measured piece, in row-major order: maxima until `set_scales`. nullptr where it has one
+  /// for the whole tensor, or nothing of the tensor is here.
+  [[nodiscard]] float* maxima(size_t piece, const QuantMatrixView& into) const;
+  /// Makes scales of the maxima of a measured piece; `amax` is that of the whole tensor.
+  void set_scales(size_t piece, float amax, const QuantMatrixView& into) const;
+  /// Writes the tile into `into`, and its scales unless the piece was measured.
+  [[nodiscard]] TileResult fill(const Tile& tile, const TileBuffer& buffer,
+                                const QuantMatrixView& into) const;
   /// Copies the scales of an adopted piece, or puts 1 where its matrix wants scales and it has none.
   /// Throws FormatError when one is negative or not finite.
   void adopt_scales(size_t piece, const TileBuffer& buffer, const QuantMatrixView& into) const;
@@ -83,13 +89,26 @@ class TileFiller {
 
  private:
   [[nodiscard]] ConstTensorView read(const Tile& tile, const TileBuffer& buffer) const;
+  /// Reads `rows` of `tensor`, the piece's own or its second copy, into the beginning of `into`.
+  void read_slice(const SourceTensor& tensor, const Tile& rows, std::span<std::byte> into) const;
   [[nodiscard]] TileResult measure(ConstTensorView x, const Tile& tile, const TileBuffer& buffer) const;
+  /// Leaves the maxima of a tile of whole bands in the place of its scales; `x` is the last slice that was
+  /// read.
+  [[nodiscard]] TileResult measure_bands(const Tile& tile, const TileBuffer& buffer,
+                                         const QuantMatrixView& into, ConstTensorView& x) const;
   [[nodiscard]] TileResult store(const Tile& tile, const TileBuffer& buffer,
                                  const QuantMatrixView& into) const;
   [[nodiscard]] TileResult quantize_rows(const Tile& tile, const TileBuffer& buffer,
-                                         const QuantMatrixView& into, const TileResult* measured) const;
+                                         const QuantMatrixView& into) const;
   [[nodiscard]] TileResult quantize_bands(const Tile& tile, const TileBuffer& buffer,
                                           const QuantMatrixView& into) const;
+  /// With the scales that are there.
+  [[nodiscard]] TileResult quantize_measured(const Tile& tile, const TileBuffer& buffer,
+                                             const QuantMatrixView& into) const;
+  [[nodiscard]] Tile slice_of(const Tile& tile, int64_t begin) const;
+  /// Rows of scales from the file to `out`.
+  void adopt_rows(const SourceTensor& scales, IndexRange rows, IndexRange cols, const TileBuffer& buffer,
+                  float* out) const;
   [[nodiscard]] const Piece& piece(const Tile& tile) const { return parts_.bindings.pieces[tile.piece]; }
   [[nodiscard]] bool is_vector(size_t piece) const;
   [[nodiscard]] int64_t length(size_t piece) const;

@@ -5,6 +5,7 @@
 
 #include "octet/base/checked_math.h"
 #include "octet/base/error.h"
+#include "octet/loading/shared_scales.h"
 
 namespace octet {
 namespace {
@@ -16,11 +17,17 @@ int64_t row_bytes(const SourceTensor& tensor) {
   return ceil_div(tensor.bytes(), std::max<int64_t>(1, tensor.rows()));
 }
 
+/// Of the source, for as many columns as the slice has; of one element of a vector.
+int64_t row_bytes(const Piece& piece, bool vector, const SourceTensor& source) {
+  return (vector ? 1 : piece.cols) * dtype_size(source.dtype);
+}
+
 /// The least that a worker must hold at once of this piece, its scales or its second copy.
-int64_t least_bytes(const Piece& piece) {
-  int64_t least = row_bytes(*piece.source);
+int64_t least_bytes(const Piece& piece, bool vector) {
+  int64_t least = row_bytes(piece, vector, *piece.source);
   if (piece.scales != nullptr) least = std::max(least, row_bytes(*piece.scales));
-  if (piece.twin != nullptr) least = std::max(least, row_bytes(*piece.source) + row_bytes(*piece.twin));
+  if (piece.twin != nullptr)
+    least = std::max(least, row_bytes(piece, vector, *piece.source) + row_bytes(piece, vector, *piece.twin));
   return least;
 }
 
@@ -31,14 +38,33 @@ int64_t scratch_of(const Piece& piece, bool vector, const TileGeometry& geometry
 
 }  // namespace
 
+bool makes_grid(const Piece& piece) {
+  return piece.kind == PieceKind::kQuantize && !piece.rule.raw_cast &&
+         piece.rule.granularity == Granularity::kBlock;
+}
+
 int64_t maxima_per_row(const Piece& piece) {
-  const bool grid = piece.kind == PieceKind::kQuantize && !piece.rule.raw_cast &&
-                    piece.rule.granularity == Granularity::kBlock;
-  return grid ? ceil_div(piece.cols, kScaleBlock) : 1;
+  return makes_grid(piece) ? ceil_div(piece.cols + piece.first_col % kScaleBlock, kScaleBlock) : 1;
+}
+
+ScaleBlock adopted_scales(const Piece& piece) {
+  const SourceTensor& scales = *piece.scales;
+  if (piece.rows == 0) return {};
+  switch (piece.file_scales) {
+    case FileScales::kRows:
+      return {.rows = {.begin = piece.first_row, .end = piece.first_row + piece.rows},
+              .cols = {.begin = 0, .end = scales.cols()}};
+    case FileScales::kGrid: {
+      const ScaleTable table = scale_table(piece);
+      return {.rows = table.own_rows, .cols = table.own_cols};
+    }
+    default:
+      return {.rows = {.begin = 0, .end = scales.rows()}, .cols = {.begin = 0, .end = scales.cols()}};
+  }
 }
 
 int64_t tile_length(const Piece& piece, bool vector, const TileGeometry& geometry) {
-  const int64_t one = row_bytes(*piece.source);  // of a vector's element, too
+  const int64_t one = row_bytes(piece, vector, *piece.source);
   const int64_t fits = std::max<int64_t>(1, geometry.tile_bytes / std::max<int64_t>(1, one));
   return vector ? fits : std::min(fits, kMostRows);
 }
@@ -48,9 +74,10 @@ TileGeometry tile_geometry(const Bindings& bindings, const LoadOptions& options,
   int64_t largest = 1;
   const Piece* widest = nullptr;
   for (const Piece& piece : bindings.pieces) {
-    if (least_bytes(piece) > least) widest = &piece;
-    least = std::max(least, least_bytes(piece));
-    largest = std::max(largest, piece.source->bytes());
+    const bool vector = bindings.destinations[piece.destination].is_vector();
+    if (least_bytes(piece, vector) > least) widest = &piece;
+    least = std::max(least, least_bytes(piece, vector));
+    largest = std::max(largest, piece.bytes());
   }
   TileGeometry geometry;
   const int64_t share = std::max(kSmallestShare, kLoadingBudget / threads - kSmallestShare);
@@ -69,18 +96,23 @@ TileGeometry tile_geometry(const Bindings& bindings, const LoadOptions& options,
 }
 
 int64_t planned_read_bytes(const Piece& piece, bool vector, const TileGeometry& geometry) {
-  int64_t bytes = piece.source->bytes() + (piece.scales != nullptr ? piece.scales->bytes() : 0);
-  if (piece.twin != nullptr) bytes += piece.source->bytes() + piece.twin->bytes();
+  const int64_t own = piece.bytes();
+  int64_t bytes = own;
+  if (piece.scales != nullptr) {
+    const ScaleBlock scales = adopted_scales(piece);
+    bytes += scales.rows.size() * scales.cols.size() * dtype_size(piece.scales->dtype);
+  }
+  if (piece.twin != nullptr) bytes += own + piece.rows * piece.cols * dtype_size(piece.twin->dtype);
   if (piece.kind != PieceKind::kQuantize || piece.rule.raw_cast) return bytes;
+  if (piece.shared_scales) return bytes + own;
   const int64_t length = tile_length(piece, vector, geometry);
-  const bool twice =
-      (piece.rule.granularity == Granularity::kTensor && piece.rows > length) ||
-      (piece.rule.granularity == Granularity::kBlock && std::min(kScaleBlock, piece.rows) > length);
+  const bool twice = (piece.rule.granularity == Granularity::kTensor && piece.rows > length) ||
+                     (makes_grid(piece) && std::min(kScaleBlock, piece.rows) > length);
   if (!twice) return bytes;
   // A last band that fits a tile is read once.
-  const int64_t tail = piece.rule.granularity == Granularity::kBlock ? piece.rows % kScaleBlock : 0;
+  const int64_t tail = makes_grid(piece) ? piece.rows % kScaleBlock : 0;
   const int64_t once = tail <= length ? tail : 0;
-  return bytes + piece.source->bytes() / piece.rows * (piece.rows - once);
+  return bytes + own / piece.rows * (piece.rows - once);
 }
 
 }  // namespace octet

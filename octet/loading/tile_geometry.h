@@ -29,11 +29,20 @@ struct TileGeometry {
 /// Rows of a matrix, or elements of a vector, that are read at a time.
 [[nodiscard]] int64_t tile_length(const Piece& piece, bool vector, const TileGeometry& geometry);
 
+/// Whether codes are made with a grid of scales: then tiles hold whole bands of blocks.
+[[nodiscard]] bool makes_grid(const Piece& piece);
 /// Runs of columns that have a maximum of their own: 1, or the columns of the grid that is made.
 [[nodiscard]] int64_t maxima_per_row(const Piece& piece);
+/// The scales of an adopted piece that this rank reads: rows and columns of their tensor, which is seen as
+/// [rows(), cols()].
+struct ScaleBlock {
+  IndexRange rows;
+  IndexRange cols;
+};
+[[nodiscard]] ScaleBlock adopted_scales(const Piece& piece);
 
-/// Bytes that loading this piece reads from the source: a scale that no tile sees whole needs the values
-/// twice.
+/// Bytes that loading this piece reads from the source: a scale that no tile or no rank sees whole needs the
+/// values twice.
 [[nodiscard]] int64_t planned_read_bytes(const Piece& piece, bool vector, const TileGeometry& geometry);
 
 }  // namespace octet

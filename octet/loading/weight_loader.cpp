@@ -8,6 +8,7 @@
 #include "octet/base/process_memory.h"
 #include "octet/loading/load_session.h"
 #include "octet/loading/memory_plan.h"
+#include "octet/loading/shared_scales.h"
 #include "octet/loading/weight_records.h"
 
 namespace octet {
@@ -45,8 +46,11 @@ WeightLoader::WeightLoader(Backend& backend, std::vector<Parameter> parameters, 
 
 LoadReport WeightLoader::pull(const WeightSource& source) {
   const LoadTarget target = load_target(backend_);
-  const Bindings bindings = bind_parameters(parameters_, source, options_, target);
-  const TileGeometry geometry = tile_geometry(bindings, options_, target.threads);
+  Bindings bindings;
+  fail_together(options_.peers, [&] { bindings = bind_parameters(parameters_, source, options_, target); });
+  agree_on_shared_scales(bindings.pieces, options_.peers);
+  TileGeometry geometry;
+  fail_together(options_.peers, [&] { geometry = tile_geometry(bindings, options_, target.threads); });
   const MemoryPlan plan = plan_memory(bindings, geometry);
   MemoryLedger& ledger = backend_.ledger();
   ledger.restart_peak();
@@ -62,6 +66,7 @@ LoadReport WeightLoader::pull(const WeightSource& source) {
                        .bindings = bindings,
                        .geometry = geometry,
                        .meter = meter,
+                       .peers = options_.peers,
                        .allow_nonfinite = options_.allow_nonfinite,
                        .drop_page_cache = drops_page_cache(options_, plan, source)});
   session.run();

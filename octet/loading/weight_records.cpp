@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/loading/weight_records.h"
 
-#include "octet/base/checked_math.h"
+#include "octet/loading/shared_scales.h"
 #include "octet/loading/weight_groups.h"
 
 namespace octet {
@@ -13,14 +13,17 @@ std::vector<int64_t> scale_shape(const MatrixSpec& spec, const Piece& piece) {
       return {};
     case ScaleKind::kRow:
       return {piece.rows};
-    case ScaleKind::kGrid:
-      return {ceil_div(piece.rows, piece.block.rows), ceil_div(piece.cols, piece.block.cols)};
+    case ScaleKind::kGrid: {
+      const ScaleTable table = scale_table(piece);
+      return {table.own_rows.size(), table.own_cols.size()};
+    }
   }
   return {};
 }
 
 void fill_record(WeightRecord& record, const MatrixSpec& spec, const Piece& piece, const TileResult& result) {
   record.use = TensorUse::kWeight;
+  record.elements = piece.rows * piece.cols;
   record.stored_dtype = spec.dtype;
   record.scale_shape = scale_shape(spec, piece);
   int64_t scales = record.scale_shape.empty() ? 0 : 1;

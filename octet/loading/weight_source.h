@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "octet/core/dtype.h"
+#include "octet/core/shape.h"
 
 namespace octet {
 
@@ -26,6 +27,8 @@ struct SourceTensor {
   /// 0 for a shape whose product overflows: such a tensor has no bytes in any file.
   [[nodiscard]] int64_t elements() const;
   [[nodiscard]] int64_t bytes() const;
+  /// Elements of one row; 0 for a tensor without rows.
+  [[nodiscard]] int64_t cols() const { return rows() == 0 ? 0 : elements() / rows(); }
 };
 
 class WeightSource {
@@ -41,6 +44,11 @@ class WeightSource {
   /// Throws FormatError when the file ends first or the disk fails.
   virtual void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                          std::span<std::byte> into) const = 0;
+  /// Fills `into` with columns `cols` of rows `rows`, a row being the tensor without its first dimension, and
+  /// returns the bytes that were read for it. Like `read_rows` otherwise. Unless overridden it reads whole
+  /// rows, one at a time.
+  virtual int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
+                             std::span<std::byte> into) const;
   /// The bytes of this tensor will not be needed again.
   virtual void drop_cache(const SourceTensor& /*tensor*/) const {}
 };

@@ -100,6 +100,22 @@ class MemorySource final : public WeightSource {
     std::memcpy(into.data(), bytes_[tensor.index].data() + row * static_cast<size_t>(begin), into.size());
     read_ += static_cast<int64_t>(into.size());
   }
+  int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
+                     std::span<std::byte> into) const override {
+    const auto size = static_cast<size_t>(dtype_size(tensor.dtype));
+    const auto segment = static_cast<size_t>(cols.size()) * size;
+    check(rows.begin >= 0 && rows.begin < rows.end && rows.end <= tensor.rows() && cols.begin >= 0 &&
+              cols.begin < cols.end && cols.end <= tensor.cols() &&
+              into.size() == segment * static_cast<size_t>(rows.size()),
+          "a read outside of the tensor");
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      const int64_t first = row * tensor.cols() + cols.begin;
+      std::memcpy(into.data() + static_cast<size_t>(row - rows.begin) * segment,
+                  bytes_[tensor.index].data() + static_cast<size_t>(first) * size, segment);
+    }
+    read_ += static_cast<int64_t>(into.size());
+    return static_cast<int64_t>(into.size());
+  }
   [[nodiscard]] int64_t read_bytes() const { return read_; }
 
   MemorySource() = default;
@@ -150,6 +166,12 @@ class TestModel {
       vector.size += member.rows;
     }
     return vector;
+  }
+
+  /// Makes parameter `index` the rows `range` of a tensor of `shape`.
+  void cut_rows(size_t index, IndexRange range, const Shape& shape) {
+    parameters[index].shape = shape;
+    parameters[index].slice.rows = range;
   }
 
   std::vector<Parameter> parameters;
