@@ -9,12 +9,6 @@
 
 namespace octet {
 
-/// A range of rows or of tokens.
-struct IndexRange {
-  int64_t begin = 0;
-  int64_t end = 0;
-};
-
 /// Elements [col, col + out.size()) of a row of a row-major FP8 matrix, without scales.
 void widen_codes(const QuantMatrixView& q, int64_t row, int64_t col, std::span<float> out);
 
