@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Remakes the golden files in tests/golden/ from public packages.
 
-    python tools/make_golden.py [--only float8,float16,quant,models,more_models] [--output tests/golden]
+    python tools/make_golden.py [--only float8,float16,quant,models,more_models,pickles] [--output tests/golden]
 
 Needs torch, transformers, safetensors, ml_dtypes, numpy and compressed-tensors (the versions used
 last are in tests/golden/versions.json). Fixed seeds and one thread: the same versions on the same
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 PACKAGES = ("torch", "transformers", "safetensors", "ml_dtypes", "numpy", "compressed-tensors")
-FAMILIES = ("float8", "float16", "quant", "models", "more_models")
+FAMILIES = ("float8", "float16", "quant", "models", "more_models", "pickles")
 
 
 def write_family(family: str, root: Path) -> str:
@@ -27,6 +27,9 @@ def write_family(family: str, root: Path) -> str:
     if family == "quant":
         from golden import quant_vectors
         return quant_vectors.write_quant(root)
+    if family == "pickles":
+        from golden import pickles
+        return pickles.write_pickles(root)
     from golden import models
     return models.write_models(root, family)
 

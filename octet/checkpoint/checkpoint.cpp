@@ -6,6 +6,7 @@
 #include "octet/base/faults.h"
 #include "octet/checkpoint/checkpoint_folder.h"
 #include "octet/checkpoint/safetensors.h"
+#include "octet/checkpoint/torch_pickle.h"
 
 namespace octet {
 namespace {
@@ -32,7 +33,9 @@ std::vector<std::unique_ptr<TensorFile>> open_all(const std::filesystem::path& f
 std::unique_ptr<TensorFile> open_tensor_file(const std::filesystem::path& path) {
   const std::string ending = path.extension().string();
   if (ending == ".safetensors") return std::make_unique<SafetensorsFile>(path);
-  throw FormatError(path.string() + ": files ending in '" + ending + "' are not read; expected .safetensors");
+  if (ending == ".bin") return std::make_unique<TorchPickleFile>(path);
+  throw FormatError(path.string() + ": files ending in '" + ending +
+                    "' are not read; expected .safetensors or .bin");
 }
 
 Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {

@@ -17,6 +17,8 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 constexpr std::string_view kSingle = "model.safetensors";
+constexpr std::string_view kPickledIndex = "pytorch_model.bin.index.json";
+constexpr std::string_view kPickled = "pytorch_model.bin";
 
 std::vector<std::string> list_folder(const fs::path& folder) {
   std::error_code error;
@@ -57,9 +59,8 @@ std::vector<std::string> ending_in(const std::vector<std::string>& names,
   const auto pickled = ending_in(names, {".bin", ".pt", ".pth"});
   const auto gguf = ending_in(names, {".gguf"});
   if (!pickled.empty()) {
-    throw FormatError(expected + ", found " + list(pickled) +
-                      ", a format that is not read yet. Convert it to safetensors with transformers: "
-                      "AutoModelForCausalLM.from_pretrained(folder).save_pretrained(new_folder)");
+    throw FormatError(expected + " (or " + std::string(kPickled) + ", or " + std::string(kPickledIndex) +
+                      "), found " + list(pickled) + ": files of other names are not read");
   }
   if (!gguf.empty()) {
     throw FormatError(expected + ", found " + list(gguf) +
@@ -84,11 +85,11 @@ const Json& weight_map_of(const Json& index, const std::string& source) {
   return *it;
 }
 
-CheckpointFiles read_index(const fs::path& folder) {
-  const std::string source = (folder / kIndex).string();
+CheckpointFiles read_index(const fs::path& folder, std::string_view name) {
+  const std::string source = (folder / name).string();
   const Json index = parse_json(read_text_file(source), source);
   CheckpointFiles files;
-  files.index_name = kIndex;
+  files.index_name = name;
   std::map<std::string, std::vector<std::string>> by_file;
   Faults faults;
   for (const auto& [tensor, file] : weight_map_of(index, source).items()) {
@@ -103,9 +104,9 @@ CheckpointFiles read_index(const fs::path& folder) {
     }
   }
   faults.throw_if_any<FormatError>(source);
-  for (auto& [name, tensors] : by_file) {
+  for (auto& [file, tensors] : by_file) {
     for (std::string& tensor : tensors) files.file_of.emplace(std::move(tensor), files.names.size());
-    files.names.push_back(name);
+    files.names.push_back(file);
   }
   return files;
 }
@@ -117,10 +118,14 @@ CheckpointFiles find_checkpoint_files(const fs::path& folder) {
   const auto has = [&](std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
-  if (has(kIndex)) return read_index(folder);
+  if (has(kIndex)) return read_index(folder, kIndex);
   if (has(kSingle)) return {{std::string(kSingle)}, {}, {}};
   const auto candidates = ending_in(names, {".safetensors"});
-  if (candidates.empty()) refuse_folder(folder, names);
+  if (candidates.empty()) {
+    if (has(kPickledIndex)) return read_index(folder, kPickledIndex);
+    if (has(kPickled)) return {{std::string(kPickled)}, {}, {}};
+    refuse_folder(folder, names);
+  }
   if (candidates.size() > 1) {
     throw FormatError(folder.string() + ": " + std::to_string(candidates.size()) +
                       " safetensors files without a " + std::string(kIndex) +

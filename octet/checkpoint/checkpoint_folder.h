@@ -15,7 +15,8 @@ struct CheckpointFiles {
   std::string index_name;                 ///< of the index file, empty when there is none
 };
 
-/// By `model.safetensors.index.json`; else `model.safetensors`; else the only *.safetensors. Throws
+/// By `model.safetensors.index.json`; else `model.safetensors`; else the only *.safetensors; else, as older
+/// models have it, `pytorch_model.bin.index.json` or `pytorch_model.bin`. Throws
 /// FormatError that lists what the folder has when that leaves nothing, or a choice; and when the index is
 /// malformed or names a file that is not a plain name inside the folder.
 [[nodiscard]] CheckpointFiles find_checkpoint_files(const std::filesystem::path& folder);

@@ -61,11 +61,22 @@ TEST(CheckpointFolder, RefusesShardsWithoutAnIndexAndNamesThem) {
       "'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'");
 }
 
-TEST(CheckpointFolder, SaysHowToConvertPickledWeights) {
+TEST(CheckpointFolder, TakesPickledWeightsOnlyWhereThereAreNoOthers) {
+  const TempFolder folder;
+  folder.write("pytorch_model.bin", "");
+  EXPECT_THAT(find_checkpoint_files(folder.path()).names, testing::ElementsAre("pytorch_model.bin"));
+  folder.write("pytorch_model.bin.index.json", R"({"weight_map": {"a": "x.bin"}})");
+  EXPECT_THAT(find_checkpoint_files(folder.path()).names, testing::ElementsAre("x.bin"));
+  EXPECT_EQ(find_checkpoint_files(folder.path()).index_name, "pytorch_model.bin.index.json");
+  folder.write("model.safetensors", "");
+  EXPECT_THAT(find_checkpoint_files(folder.path()).names, testing::ElementsAre("model.safetensors"));
+}
+
+TEST(CheckpointFolder, SaysThatPickledFilesOfOtherNamesAreNotRead) {
   const TempFolder folder;
   folder.write("config.json", "{}");
-  folder.write("pytorch_model.bin", "");
-  expect_refusal(folder, "found 'pytorch_model.bin', a format that is not read yet. Convert it");
+  folder.write("training_args.bin", "");
+  expect_refusal(folder, "found 'training_args.bin': files of other names are not read");
 }
 
 TEST(CheckpointFolder, SaysWhatItFoundInstead) {

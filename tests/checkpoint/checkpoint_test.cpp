@@ -172,11 +172,11 @@ TEST(Checkpoint, NamesEveryTensorThatTheIndexPromisesAndItsFileLacks) {
 
 TEST(Checkpoint, RefusesAnIndexThatNamesAFileOfAnUnknownFormat) {
   const TempFolder folder;
-  folder.write("w.bin", "");
-  write_index(folder, R"({"a":"w.bin"})");
-  EXPECT_THAT(
-      [&] { Checkpoint checkpoint(folder.path()); },
-      ThrowsMessage<FormatError>(HasSubstr("files ending in '.bin' are not read; expected .safetensors")));
+  folder.write("w.pt", "");
+  write_index(folder, R"({"a":"w.pt"})");
+  EXPECT_THAT([&] { Checkpoint checkpoint(folder.path()); },
+              ThrowsMessage<FormatError>(
+                  HasSubstr("files ending in '.pt' are not read; expected .safetensors or .bin")));
 }
 
 TEST(Checkpoint, FollowsTheLinksOfACacheThatKeepsItsFilesElsewhere) {

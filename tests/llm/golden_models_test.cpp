@@ -118,6 +118,25 @@ TEST_P(GoldenModels, LogitsOfStoredFp8EqualThoseOfTransformersOnDequantizedWeigh
   }
 }
 
+TEST(PickledModel, FilesOfTorchSaveGiveTheLogitsThatSafetensorsGive) {
+  const GoldenFolder golden("opt");
+  const auto pickled = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/pickles/opt_bin";
+  for (const auto& [options, variant] :
+       {std::pair(unquantized(), std::string()),
+        std::pair(variant_options("fp8_per_block_tables"), std::string("fp8_per_block_tables"))}) {
+    Model model(pickled, float32({}, options));
+    EXPECT_EQ(model.spec().names.embed_tokens, "decoder.embed_tokens");
+    const LoadReport& report = model.load();
+    EXPECT_TRUE(report.unused.empty());
+    Engine engine(model.decoder(),
+                  {.max_model_len = 64, .max_step_tokens = 33, .kv_cache_dtype = DType::kF32});
+    const auto sequences = golden.sequences();
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      EXPECT_LT(relative_difference(logits_of(engine, sequences[i]), golden.logits(variant, i)), kTolerance);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, GoldenModels, ::testing::ValuesIn(folders()),
                          [](const auto& param) { return param.param; });
 
