@@ -29,7 +29,8 @@ struct EncodeOptions {
 /// at once.
 class Tokenizer {
  public:
-  /// Reads tokenizer.json (or vocab.json with merges.txt, as GPT-2 and OPT have them), tokenizer_config.json
+  /// Reads tokenizer.json (else tekken.json, Mistral's own, else vocab.json with merges.txt, as GPT-2 and OPT
+  /// have them), tokenizer_config.json
   /// and special_tokens_map.json, as transformers 5 does: `add_bos_token` and `add_eos_token` count only
   /// where there is no tokenizer.json, else what tokenizer.json puts around a text stands; and a
   /// `LlamaTokenizer` of SentencePiece kind (tokenizer_class, with model_type "llama" in config.json) does

@@ -103,7 +103,7 @@ TEST(TokenizerFiles, RefusesAFolderWithoutATokenizer) {
   EXPECT_FALSE(Tokenizer::present(folder.path()));
   EXPECT_THAT(message_of<FormatError>([&] { Tokenizer::open(folder.path()); }),
               AllOf(HasSubstr(folder.path().string()),
-                    HasSubstr("expected tokenizer.json, or vocab.json with merges.txt")));
+                    HasSubstr("expected tokenizer.json, tekken.json, or vocab.json with merges.txt")));
 }
 
 TEST(TokenizerFiles, RefusesAVocabularyThatIsCutShort) {

@@ -16,5 +16,6 @@ mod python_ops;
 mod python_str;
 mod special_tokens;
 mod strftime;
+mod tekken;
 mod template_rewrite;
 pub mod tokenizer;

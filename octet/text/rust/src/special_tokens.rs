@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::fault::{read_object, Fault};
 use crate::json::Json;
+use crate::tekken;
 
 /// The names that must be tokens; other fields that end in `_token` may be anything.
 const STANDARD: [&str; 7] =
@@ -36,6 +37,19 @@ pub struct SpecialTokens {
 
 impl SpecialTokens {
     pub fn read(folder: &Path, config: Option<&Json>) -> Result<SpecialTokens, Fault> {
+        let mut tokens = SpecialTokens::of_config(folder, config)?;
+        if !folder.join("tokenizer.json").is_file() && folder.join(tekken::FILE).is_file() {
+            // The names of its first ranks, which no other file of the folder need say.
+            for (name, token) in [("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>")] {
+                if tokens.get(name).is_none() {
+                    tokens.set_named(name, token.into());
+                }
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn of_config(folder: &Path, config: Option<&Json>) -> Result<SpecialTokens, Fault> {
         let path = folder.join("tokenizer_config.json");
         let Some(config @ Json::Object(entries)) = config else {
             return SpecialTokens::default().with_map(folder);

@@ -11,6 +11,7 @@ use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 use crate::fault::{read_object, read_text, Fault};
 use crate::json::Json;
 use crate::special_tokens::{ConfigToken, SpecialTokens};
+use crate::tekken;
 
 pub struct FolderTokenizer {
     tokenizer: Tokenizer,
@@ -25,7 +26,7 @@ pub struct FolderTokenizer {
 /// Whether `open` would find a tokenizer.
 pub fn present(folder: &Path) -> bool {
     let has = |name: &str| folder.join(name).is_file();
-    has("tokenizer.json") || (has("vocab.json") && has("merges.txt"))
+    has("tokenizer.json") || has(tekken::FILE) || (has("vocab.json") && has("merges.txt"))
 }
 
 impl FolderTokenizer {
@@ -36,6 +37,11 @@ impl FolderTokenizer {
             Some(text) => {
                 let text = as_llama_class(folder, config.as_ref(), text)?;
                 parse(&folder.join("tokenizer.json"), text.as_bytes())?
+            }
+            None if folder.join(tekken::FILE).is_file() => {
+                // Mistral's package puts BOS before every prompt.
+                specials.add_bos = specials.add_bos.or(Some(true));
+                tekken::open(folder)?
             }
             None => from_vocabulary(folder, config.as_ref(), &mut specials)?,
         };
@@ -175,7 +181,7 @@ fn from_vocabulary(folder: &Path, config: Option<&Json>, specials: &mut SpecialT
     let (vocab_path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
     let (Some(vocab), Some(merges)) = (read_text(&vocab_path)?, read_text(&merges_path)?) else {
         return Err(Fault::format(format!(
-            "{}: no tokenizer: expected tokenizer.json, or vocab.json with merges.txt",
+            "{}: no tokenizer: expected tokenizer.json, tekken.json, or vocab.json with merges.txt",
             folder.display()
         )));
     };
