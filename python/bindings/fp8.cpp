@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+/// octet._octet.Fp8Runtime: the FP8 multiply over memory that Python's tensors own, given as addresses.
+#include "octet/layers/fp8_gemm.h"
+
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "octet/backend/factory.h"
+#include "python/bindings/bindings.h"
+
+namespace octet::python {
+
+namespace nb = nanobind;
+
+namespace {
+
+/// The element type of a dense operand as octet.torch numbers it.
+constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
+
+DType dtype_of(int number) {
+  check(number >= 0 && number < 3, "an operand is float32, float16 or bfloat16");
+  return kDTypes[number];
+}
+
+/// Rows of a tensor in Python's memory: an address may be 0 where there are no elements.
+struct Rows {
+  uintptr_t address = 0;
+  int dtype = 0;
+  int64_t rows = 0;
+  int64_t stride = 0;  ///< elements from one row to the next
+
+  [[nodiscard]] TensorView view(int64_t cols) const {
+    return {reinterpret_cast<std::byte*>(address), dtype_of(dtype), Shape{rows, cols}, stride};
+  }
+};
+
+/// The codes of a weight in Python's memory.
+struct Codes {
+  uintptr_t address = 0;
+  uintptr_t scales = 0;
+  int64_t rows = 0;  // N
+  int64_t cols = 0;  // K
+
+  [[nodiscard]] QuantMatrixView view(MatrixLayout layout) const {
+    return {.data = reinterpret_cast<std::byte*>(address),
+            .dtype = DType::kF8E4M3,
+            .rows = rows,
+            .cols = cols,
+            .layout = layout,
+            .scale_kind = ScaleKind::kRow,
+            .scales = reinterpret_cast<float*>(scales)};
+  }
+};
+
+/// One set of threads and one scratch for a process; calls from several threads wait for each other, without
+/// the GIL.
+class Fp8Runtime {
+ public:
+  explicit Fp8Runtime(int threads)
+      : backend_(make_backend({.device = "cpu", .threads = threads, .isa = std::nullopt}, ledger_)),
+        gemm_(*backend_) {}
+
+  [[nodiscard]] int threads() { return backend_->threads().threads(); }
+  [[nodiscard]] std::string describe() { return backend_->describe(); }
+  [[nodiscard]] int64_t packed_bytes(int64_t rows, int64_t cols) const {
+    return matrix_bytes(backend_->weight_layout(), DType::kF8E4M3, rows, cols);
+  }
+
+  /// source [N, K] -> codes (zero-filled before) and scales [N].
+  void quantize(const Rows& source, Fp8WeightScale granularity, const Codes& codes) {
+    const nb::gil_scoped_release released;
+    const std::lock_guard lock(mutex_);
+    quantize_fp8_weight(*backend_, source.view(codes.cols), granularity,
+                        codes.view(backend_->weight_layout()));
+  }
+
+  /// x [T, K], codes, scales [N] or one for all, bias [N] or address 0 -> y [T, N].
+  void linear(const Rows& x, const Codes& codes, bool one_scale, const Rows& bias, const Rows& y) {
+    const nb::gil_scoped_release released;
+    const std::lock_guard lock(mutex_);
+    QuantMatrixView w = codes.view(backend_->weight_layout());
+    if (one_scale) {
+      spread_.assign(static_cast<size_t>(codes.rows), *w.scales);
+      w.scales = spread_.data();
+    }
+    ConstTensorView bias_view;
+    if (bias.address != 0) {
+      bias_view = ConstTensorView(reinterpret_cast<const std::byte*>(bias.address), dtype_of(bias.dtype),
+                                  Shape{codes.rows});
+    }
+    gemm_.run(x.view(codes.cols), w, bias_view, y.view(codes.rows));
+  }
+
+  /// Codes in the layout of the kernels <-> row-major codes [N, K] at `plain`.
+  void unpack(const Codes& codes, uintptr_t plain) {
+    const nb::gil_scoped_release released;
+    const std::lock_guard lock(mutex_);
+    const TensorView rows(reinterpret_cast<std::byte*>(plain), DType::kF8E4M3, Shape{codes.rows, codes.cols});
+    backend_->read_rows(without_scales(codes), 0, rows);
+  }
+  void pack(uintptr_t plain, const Codes& codes) {
+    const nb::gil_scoped_release released;
+    const std::lock_guard lock(mutex_);
+    const TensorView rows(reinterpret_cast<std::byte*>(plain), DType::kF8E4M3, Shape{codes.rows, codes.cols});
+    backend_->store(rows, without_scales(codes), {});
+  }
+
+ private:
+  [[nodiscard]] QuantMatrixView without_scales(const Codes& codes) const {
+    QuantMatrixView view = codes.view(backend_->weight_layout());
+    view.scale_kind = ScaleKind::kNone;
+    return view;
+  }
+
+  std::mutex mutex_;
+  MemoryLedger ledger_;
+  std::unique_ptr<Backend> backend_;
+  Fp8Gemm gemm_;
+  std::vector<float> spread_;  // one scale, once for each row
+};
+
+}  // namespace
+
+void register_fp8(nb::module_& module) {
+  nb::class_<Fp8Runtime>(module, "Fp8Runtime")
+      .def(nb::init<int>(), nb::arg("threads"))
+      .def_prop_ro("threads", &Fp8Runtime::threads)
+      .def("describe", &Fp8Runtime::describe)
+      .def("packed_bytes", &Fp8Runtime::packed_bytes)
+      .def("quantize",
+           [](Fp8Runtime& self, uintptr_t source, int dtype, int64_t stride, int64_t n, int64_t k,
+              Fp8WeightScale granularity, uintptr_t codes, uintptr_t scales) {
+             self.quantize({source, dtype, n, stride}, granularity, {codes, scales, n, k});
+           })
+      .def("linear",
+           [](Fp8Runtime& self, uintptr_t x, int x_dtype, int64_t tokens, int64_t x_stride, uintptr_t codes,
+              uintptr_t scales, bool one_scale, int64_t n, int64_t k, uintptr_t bias, int bias_dtype,
+              uintptr_t y, int y_dtype) {
+             self.linear({x, x_dtype, tokens, x_stride}, {codes, scales, n, k}, one_scale,
+                         {bias, bias_dtype, 1, n}, {y, y_dtype, tokens, n});
+           })
+      .def("unpack", [](Fp8Runtime& self, uintptr_t codes, int64_t n, int64_t k,
+                        uintptr_t plain) { self.unpack({codes, 0, n, k}, plain); })
+      .def("pack", [](Fp8Runtime& self, uintptr_t plain, int64_t n, int64_t k, uintptr_t codes) {
+        self.pack(plain, {codes, 0, n, k});
+      });
+}
+
+}  // namespace octet::python

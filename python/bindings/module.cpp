@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The extension module octet._octet.
+#include "python/bindings/bindings.h"
+
+NB_MODULE(_octet, module) {
+  module.attr("__version__") = OCTET_VERSION;
+  octet::python::register_errors(module);
+  octet::python::register_options(module);
+  octet::python::register_llm(module);
+  octet::python::register_fp8(module);
+}
