@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "octet/base/checked_math.h"
@@ -80,6 +81,18 @@ int64_t row_maxima(Backend& backend, const Bfloat16Panels& panels, float* amax) 
   return not_finite;
 }
 
+void widen_row(Backend& backend, ConstTensorView x, int64_t row, TensorView into) {
+  // The operation only reads the matrix that it is given.
+  auto* data = const_cast<std::byte*>(x.row<std::byte>(row));
+  backend.read_rows(plain({data, x.dtype(), Shape{1, x.cols()}}), 0, into.slice_rows(row, row + 1));
+}
+
+/// Codes have no place for a NaN among the values of a row, so it is put into the row's scale.
+bool all_finite(Backend& backend, ConstTensorView row) {
+  float amax = 0;
+  return backend.abs_max(row, row.cols(), row.cols(), view_of(&amax, Shape{1, 1})) == 0;
+}
+
 /// A scale so small that its reciprocal overflows takes the division instead: 0 * inf would be no number.
 QuantizeRule rule_for(Fp8WeightScale granularity, float scale) {
   using Quotient = QuantizeRule::Quotient;
@@ -145,12 +158,7 @@ void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorV
   if (widen) {
     const TensorView into(memory, DType::kF32, Shape{tokens, w.cols});
     for_rows(backend_.threads(), tokens, w.cols, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) {
-        // The operation only reads the matrix that it is given.
-        QuantMatrixView row =
-            plain({const_cast<std::byte*>(x.row<std::byte>(t)), x.dtype(), Shape{1, w.cols}});
-        backend_.read_rows(row, 0, into.slice_rows(t, t + 1));
-      }
+      for (int64_t t = begin; t < end; ++t) widen_row(backend_, x, t, into);
     });
     wide = into;
   }
@@ -165,6 +173,12 @@ void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorV
                               .scales = reinterpret_cast<float*>(memory + wide_bytes + sum_bytes)};
   const Precision precision = widen ? Precision::kFloat32 : Precision::kBFloat16;
   backend_.quantize_activations(wide, precision, std::nullopt, codes);
+  for_rows(backend_.threads(), tokens, w.cols, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      if (!all_finite(backend_, x.slice_rows(t, t + 1)))
+        codes.scales[t] = std::numeric_limits<float>::quiet_NaN();
+    }
+  });
   backend_.gemm({.dense = {}, .precision = precision, .quantized = codes}, w, bias, sums);
   if (!narrow) return;
   for_rows(backend_.threads(), tokens, w.rows, [&](int64_t begin, int64_t end) {

@@ -151,7 +151,7 @@ void register_llm(nb::module_& module) {
       .def("encode", [](const LLM& llm, std::string_view text) { return llm.encode(text); })
       .def("encode_chat", [](const LLM& llm, std::string_view json) { return llm.encode_chat(json); })
       .def("decode", &decode)
-      .def("generate", &generate)
+      .def("generate", &generate, nb::arg("prompts"), nb::arg("options"), nb::arg("on_text").none())
       .def("logits", &prompt_logits)
       .def("memory", &memory)
       .def("load_report_json", [](LLM& llm) { return llm.model().load_report().to_json().dump(); })

@@ -169,24 +169,29 @@ def enable_fp8_gemm(model: nn.Module, *, options: FP8GemmOptions = FP8GemmOption
     return _exchange(model, todo, options)
 
 
-def _exchange(model: nn.Module, todo: list[Layer], options: FP8GemmOptions) -> nn.Module:
+def _tied_names(model: nn.Module, todo: list[Layer]) -> dict[str, Optional[str]]:
+    """For each layer another module, not to be wrapped, that holds the same weight."""
     owners = _owners(model)
     chosen = {id(layer.module) for layer in todo if layer.reason is None}
     tied = {}
     for layer in todo:
-        weight = getattr(layer.module, "weight", None)
-        others = [name for name, module in owners.get(id(weight), []) if id(module) not in chosen]
-        tied[layer.names[0]] = others[0] if others else None
-    del layer, weight, owners
+        holders = owners.get(id(getattr(layer.module, "weight", None)), [])
+        tied[layer.names[0]] = next((name for name, module in holders if id(module) not in chosen), None)
+    return tied
+
+
+def _exchange(model: nn.Module, todo: list[Layer], options: FP8GemmOptions) -> nn.Module:
+    tied = _tied_names(model, todo)
     root = model
     reasons = dict(getattr(model, LEFT_ALONE, {}))
     for layer in todo:
         wrapper = None if layer.reason else _wrap(layer, options, tied[layer.names[0]])
         if wrapper is None:
             reasons[layer.names[0]] = layer.reason
-        elif not layer.places:
+            continue
+        reasons.pop(layer.names[0], None)
+        if not layer.places:
             root = wrapper
-        reasons.pop(layer.names[0], None) if wrapper is not None else None
     if root is model and todo:
         root.__dict__[LEFT_ALONE] = reasons
     return root

@@ -130,11 +130,10 @@ class FP8Experts(FP8Module):
         source = self._source(name)
         if not fp8:
             return F.linear(x, source[expert].to(x.device, x.dtype))
-        work = torch.bfloat16 if x.dtype == torch.float64 else x.dtype
-        out = work if work in HALF_DTYPES and x.dtype != torch.float64 else torch.float32
+        out = x.dtype if x.dtype in HALF_DTYPES else torch.float32
         kept = None if self._kept() is None else source[expert]
         codes, scale = self._buffers[f"{name}_codes"][expert], self._buffers[f"{name}_scale"][expert]
-        y = apply_fp8(x.to(work), codes, scale, None, kept, self._shape(name)[1], out)
+        y = apply_fp8(x, codes, scale, None, kept, self._shape(name)[1], out)
         return y.to(x.dtype)
 
     def dequantized_weight(self, name: str) -> Tensor:

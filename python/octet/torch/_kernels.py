@@ -114,7 +114,10 @@ def dequantize(codes: Tensor, scale: Tensor, rows: int, cols: int) -> Tensor:
 
 def multiply(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], rows: int,
              out_dtype: torch.dtype) -> Tensor:
-    """y = x w^T + bias: x [..., K] float16, bfloat16 or float32 -> y [..., N]. No autograd."""
+    """y = x w^T + bias: x [..., K] float16, bfloat16, or float32 and float64, which are rounded to bfloat16 first -> y
+    [..., N]. No autograd."""
+    if x.dtype == torch.float64:
+        x = x.to(torch.bfloat16)
     shape = x.shape
     cols = shape[-1]
     if len(shape) == 2 and x.stride(1) == 1:

@@ -145,12 +145,23 @@ class FP8Linear(FP8Module):
         dtype = input.dtype
         # The common case in as few steps as Python allows; everything else is sorted out below.
         if (codes is None or not self._direct or self._stale or dtype not in DTYPE_NUMBERS or
-                self._sources["weight"] is not None or input.shape[-1:] != (self.in_features,) or
-                not input.is_cpu or not codes.is_cpu or input.layout is not torch.strided):
+                input.shape[-1:] != (self.in_features,) or not input.is_cpu or not codes.is_cpu or
+                input.layout is not torch.strided):
+            return self._forward_checked(input)
+        linear = self._modules.get("linear")
+        if linear is None:
+            weight, bias, source = None, self._parameters["bias"], self._sources["weight"]
+        else:
+            weight = source = linear._parameters["weight"]
+            bias = linear._parameters["bias"]
+        if source is not None and not self._current_source(source):
             return self._forward_checked(input)
         out_dtype = dtype if dtype in HALF_DTYPES or self.options.cast_output_back else torch.bfloat16
-        return apply_fp8(input, codes, buffers["weight_scale"], self._parameters["bias"], None, self.out_features,
-                         out_dtype)
+        return apply_fp8(input, codes, buffers["weight_scale"], bias, weight, self.out_features, out_dtype)
+
+    def _current_source(self, source: Tensor) -> bool:
+        seen, version = self._seen["weight"]
+        return seen() is source and version == _kernels.version_of(source)
 
     def _forward_checked(self, x: Tensor) -> Tensor:
         check_input(x, self.in_features, self._what())
@@ -158,9 +169,9 @@ class FP8Linear(FP8Module):
             return self._source_forward(x)
         if not self._fresh(x.device):
             self.materialize_fp8_weight(x.device)
-        work, out_dtype, back = self._dtypes(x.dtype)
+        out_dtype, back = self._dtypes(x.dtype)
         kept = self._kept()
-        y = apply_fp8(x if x.dtype == work else x.to(work), self._buffers["weight_codes"],
+        y = apply_fp8(x, self._buffers["weight_codes"],
                       self._buffers["weight_scale"], self.bias, None if kept is None else kept.weight,
                       self.out_features, out_dtype)
         return y if back is None else y.to(back)
@@ -172,10 +183,10 @@ class FP8Linear(FP8Module):
             return self._source_forward(x)
         if self.weight_codes is None or self._stale:
             self._materialize_untraced(x)
-        work, out_dtype, back = self._dtypes(x.dtype)
+        out_dtype, back = self._dtypes(x.dtype)
         kept = self._kept()
         weight, version = (None, None) if kept is None else (kept.weight, self._version_tensor)
-        y = torch.ops.octet.fp8_linear(x.to(work), self.weight_codes, self.weight_scale, self.bias, weight, version,
+        y = torch.ops.octet.fp8_linear(x, self.weight_codes, self.weight_scale, self.bias, weight, version,
                                        self.out_features, out_dtype)
         return y if back is None else y.to(back)
 
@@ -198,15 +209,13 @@ class FP8Linear(FP8Module):
         if "_version_tensor" in self.__dict__:
             self._version_tensor = torch.tensor(_kernels.version_of(self._source("weight")))
 
-    def _dtypes(self, dtype: torch.dtype) -> tuple[torch.dtype, torch.dtype, Optional[torch.dtype]]:
-        """Of the multiply's input, of its output, and what the output is cast to after it, if anything."""
+    def _dtypes(self, dtype: torch.dtype) -> tuple[torch.dtype, Optional[torch.dtype]]:
+        """Of the multiply's output, and what that is cast to after it, if anything."""
         if dtype in HALF_DTYPES:
-            return dtype, dtype, None
+            return dtype, None
         if not self.options.cast_output_back:
-            return (torch.float32 if dtype == torch.float32 else torch.bfloat16), torch.bfloat16, None
-        if dtype == torch.float32:  # rounded to bfloat16 by the multiply itself
-            return dtype, dtype, None
-        return torch.bfloat16, torch.float32, dtype
+            return torch.bfloat16, None
+        return torch.float32, (None if dtype == torch.float32 else dtype)
 
     def _uses_source(self, x: Tensor) -> bool:
         if x.dtype not in HALF_DTYPES and not self.options.cast_inputs:

@@ -46,8 +46,8 @@ class FP8Module(nn.Module):
         self._sources: dict[str, Optional[Tensor]] = {}  # bfloat16 on the CPU; empty with "keep"
         self._seen: dict[str, tuple[Any, int]] = {}  # source that the codes were made from, and its version
         self._stale = False
-        # Whether an input on the CPU needs no look at a source weight.
-        self._direct = options.fp16_weight_storage != "keep" and options.cast_inputs and "cpu" in options.devices
+        # Whether every input on the CPU goes through the FP8 multiply.
+        self._direct = options.cast_inputs and "cpu" in options.devices
         self.tied_with: Optional[str] = None  # the name of another layer that holds the same source weight
         for name in self._matrices:
             self.register_buffer(f"{name}_codes", None, persistent=False)

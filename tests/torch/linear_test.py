@@ -1,0 +1,530 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FP8Linear: arithmetic, storage of the source weight, inputs of all kinds, gradients, threads."""
+import gc
+import threading
+import weakref
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
+from torch import nn  # noqa: E402
+
+from conftest import close, quantized_weight, reference  # noqa: E402
+from octet.torch import FP8GemmOptions, FP8Linear  # noqa: E402
+
+STORAGES = ("keep", "cpu_offload", "discard")
+
+
+def linear(n=70, k=130, dtype=torch.bfloat16, bias=True):
+    return nn.Linear(k, n, bias=bias, dtype=dtype)
+
+
+def options(**given):
+    return FP8GemmOptions(**given)
+
+
+# ---- options ----
+
+
+def test_defaults_are_the_documented_ones():
+    assert FP8GemmOptions() == FP8GemmOptions(True, True, "discard", True, ("cuda", "cpu"), "tensor", False)
+    with pytest.raises(AttributeError):
+        FP8GemmOptions().cast_inputs = False
+
+
+@pytest.mark.parametrize("given, error, message", [
+    ({"fp16_weight_storage": "drop"}, ValueError, "expected one of keep, cpu_offload, discard, found 'drop'"),
+    ({"weight_scale": "block"}, ValueError, "expected one of tensor, channel"),
+    ({"cast_inputs": False}, ValueError, "choose 'keep' or 'cpu_offload'"),
+    ({"cast_inputs": 1}, TypeError, "expected a bool"), ({"devices": "cpu"}, TypeError, "expected a tuple")])
+def test_bad_options_are_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        FP8GemmOptions(**given)
+
+
+# ---- arithmetic ----
+
+
+@pytest.mark.parametrize("weight_scale", ["tensor", "channel"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(64, 64), (70, 130), (1, 3), (129, 17)], ids=str)
+def test_output_is_the_documented_arithmetic(dtype, weight_scale, shape):
+    layer = linear(*shape, dtype=dtype)
+    wrapped = FP8Linear(layer, options=options(weight_scale=weight_scale))
+    assert torch.equal(wrapped.dequantized_weight(), quantized_weight(layer.weight, weight_scale))
+    x = torch.randn(5, shape[1], dtype=dtype)
+    with torch.no_grad():
+        close(wrapped(x), reference(x, layer.weight, layer.bias, weight_scale))
+
+
+def test_float32_weights_pass_through_bfloat16():
+    layer = linear(dtype=torch.float32)
+    layer.weight.data[0, 0] = 1.001  # 1.0 in bfloat16
+    rounded = linear(dtype=torch.bfloat16)
+    rounded.weight.data.copy_(layer.weight.data)
+    assert torch.equal(FP8Linear(layer).dequantized_weight(), FP8Linear(rounded).dequantized_weight())
+
+
+@pytest.mark.parametrize("weight_scale", ["tensor", "channel"])
+def test_zero_weights_and_zero_rows_give_the_bias_exactly(weight_scale):
+    layer = linear()
+    x = torch.randn(3, 130, dtype=torch.bfloat16)
+    x[1] = 0
+    with torch.no_grad():
+        y = FP8Linear(layer, options=options(weight_scale=weight_scale))(x)
+        assert torch.equal(y[1], layer.bias)
+        layer.weight.zero_()
+        y = FP8Linear(layer, options=options(weight_scale=weight_scale))(x)
+    assert torch.equal(y, layer.bias.expand_as(y))
+
+
+@pytest.mark.parametrize("amax", [1e-38, 1e-30, 1e-7, 1e30])
+@pytest.mark.parametrize("weight_scale", ["tensor", "channel"])
+def test_weights_of_any_magnitude_have_finite_codes(amax, weight_scale):
+    layer = linear(bias=False)
+    layer.weight.data = torch.randn(70, 130).clamp(-1, 1).mul(amax).to(torch.bfloat16)
+    layer.weight.data[0, 0] = amax
+    found = FP8Linear(layer, options=options(weight_scale=weight_scale)).dequantized_weight()
+    assert found.isfinite().all()
+    if weight_scale == "tensor" or amax > 1e-6:
+        assert (found - layer.weight.float()).abs().max() <= 0.04 * amax + 1e-44
+
+
+def test_nan_and_infinity_stay_in_their_row():
+    wrapped = FP8Linear(linear())
+    x = torch.randn(4, 130, dtype=torch.bfloat16)
+    with torch.no_grad():
+        clean = wrapped(x)
+        x[1, 5], x[2, 7] = float("nan"), float("inf")
+        y = wrapped(x)
+    assert torch.equal(y[0], clean[0]) and torch.equal(y[3], clean[3])
+    assert y[1].isnan().all() and not y[2].isfinite().any()
+
+
+def test_a_row_does_not_depend_on_its_batch():
+    wrapped = FP8Linear(linear(192, 256))
+    x = torch.randn(65, 256, dtype=torch.bfloat16)
+    with torch.no_grad():
+        assert torch.equal(wrapped(x)[17], wrapped(x[17:18])[0])
+
+
+def test_cast_output_back_decides_the_dtype():
+    layer = linear()
+    for dtype, kept in ((torch.float32, torch.bfloat16), (torch.float64, torch.bfloat16), (torch.float16, torch.float16),
+                        (torch.bfloat16, torch.bfloat16)):
+        x = torch.randn(2, 130, dtype=dtype)
+        with torch.no_grad():
+            assert FP8Linear(layer)(x).dtype == dtype
+            y = FP8Linear(layer, options=options(cast_output_back=False))(x)
+        assert y.dtype == kept
+        close(y, reference(x, layer.weight, layer.bias, out_dtype=kept))
+
+
+def test_without_cast_inputs_other_dtypes_use_the_source_weight():
+    for storage in ("keep", "cpu_offload"):
+        layer = linear()
+        wrapped = FP8Linear(layer, options=options(cast_inputs=False, fp16_weight_storage=storage))
+        x = torch.randn(2, 130)
+        with torch.no_grad():
+            expected = nn.functional.linear(x, layer.weight.float(), layer.bias.float())
+            assert torch.equal(wrapped(x), expected)
+            close(wrapped(x.bfloat16()), reference(x.bfloat16(), layer.weight, layer.bias))
+
+
+@pytest.mark.parametrize("bias_dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64], ids=str)
+def test_biases_of_any_dtype_are_cast_at_the_call(bias_dtype):
+    layer = linear()
+    layer.bias = nn.Parameter(torch.randn(70).to(bias_dtype))
+    x = torch.randn(2, 130, dtype=torch.bfloat16)
+    with torch.no_grad():
+        close(FP8Linear(layer)(x), reference(x, layer.weight, layer.bias))
+
+
+# ---- inputs ----
+
+
+@pytest.mark.parametrize("lead", [(), (0,), (1,), (2, 0, 3), (2, 3, 4), (1, 1, 1, 5)], ids=str)
+def test_any_leading_shape_and_zero_rows(lead):
+    layer = linear()
+    wrapped = FP8Linear(layer)
+    for dtype in (torch.bfloat16, torch.float32):
+        x = torch.randn(*lead, 130, dtype=dtype)
+        with torch.no_grad():
+            y = wrapped(x)
+        assert y.shape == (*lead, 70) and y.dtype == dtype
+        if y.numel():
+            close(y, reference(x, layer.weight, layer.bias))
+        assert wrapped(x.requires_grad_()).shape == (*lead, 70)
+
+
+def test_inputs_that_are_not_contiguous():
+    layer = linear()
+    wrapped = FP8Linear(layer)
+    base = torch.randn(8, 260, dtype=torch.bfloat16)
+    for x in (base[:, :130], base[:, ::2], base[::3, 130:], base.t()[:130].t(), base[:1, :130].expand(5, 130),
+              base[:, :130].reshape(2, 4, 130).transpose(0, 1)):
+        with torch.no_grad():
+            assert torch.equal(wrapped(x), wrapped(x.contiguous()))
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda: torch.zeros(2, 129), ValueError, "in_features = 130, found 129"),
+    (lambda: torch.tensor(1.0), ValueError, "in_features = 130"),
+    (lambda: torch.zeros(2, 130, dtype=torch.int64), TypeError, "int64"),
+    (lambda: torch.zeros(2, 130, dtype=torch.complex64), TypeError, "complex64"),
+    (lambda: torch.zeros(2, 130, dtype=torch.bool), TypeError, "bool"),
+    (lambda: torch.zeros(2, 130).to_sparse(), TypeError, "dense input"),
+    (lambda: [1.0] * 130, TypeError, "expected a torch.Tensor, found list"), (lambda: None, TypeError, "NoneType")])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_bad_inputs_have_one_clear_error(make, error, message, storage):
+    wrapped = FP8Linear(linear(), options=options(fp16_weight_storage=storage))
+    with pytest.raises(error, match=message):
+        wrapped(make())
+    assert wrapped(torch.zeros(1, 130)).shape == (1, 70)
+
+
+# ---- construction ----
+
+
+def test_what_is_no_linear_is_a_type_error():
+    class Other(nn.Linear):
+        def forward(self, x):
+            return x
+
+    for wrong in (nn.Conv1d(2, 2, 1), None, nn.Linear, Other(3, 3),
+                  torch.nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))):
+        with pytest.raises(TypeError, match="FP8Linear"):
+            FP8Linear(wrong)
+    with pytest.raises(TypeError, match="FP8GemmOptions"):
+        FP8Linear(linear(), options={"cast_inputs": True})
+    with pytest.raises(TypeError):
+        FP8Linear(linear(), FP8GemmOptions())
+
+
+@pytest.mark.parametrize("make, error, message", [
+    (lambda: nn.Linear(3, 3, dtype=torch.complex64), TypeError, "complex64"),
+    (lambda: nn.Linear(3, 3, device="meta"), ValueError, "meta device")])
+def test_weights_without_an_fp8_form_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        FP8Linear(make())
+
+
+def test_integer_weights_are_refused():
+    layer = nn.Linear(3, 3)
+    layer.weight = nn.Parameter(torch.zeros(3, 3, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(TypeError, match="int8"):
+        FP8Linear(layer)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_with_their_number(value):
+    layer = linear()
+    layer.weight.data[3, 4:6] = value
+    with pytest.raises(ValueError, match="2 values that are NaN or infinite"):
+        FP8Linear(layer)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_from_linear_is_the_constructor_and_the_linear_is_untouched(storage):
+    layer = linear()
+    before = layer.weight.clone()
+    wrapped = FP8Linear.from_linear(layer, options=options(fp16_weight_storage=storage))
+    assert torch.equal(layer.weight, before) and wrapped.materialized
+    assert wrapped.bias is layer.bias and wrapped.in_features == 130 and wrapped.out_features == 70
+    assert FP8Linear(linear(bias=False), options=options(fp16_weight_storage=storage)).bias is None
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_hooks_and_the_training_flag_survive(storage):
+    layer = linear().eval()
+    calls = []
+    handle = layer.register_forward_hook(lambda module, inputs, output: calls.append("after"))
+    layer.register_forward_pre_hook(lambda module, inputs: calls.append("before"))
+    wrapped = FP8Linear(layer, options=options(fp16_weight_storage=storage))
+    x = torch.zeros(1, 130)
+    assert not wrapped.training
+    wrapped(x)
+    assert calls == ["before", "after"]
+    handle.remove()
+    wrapped(x)
+    assert calls == ["before", "after", "before"]
+
+
+# ---- storage ----
+
+
+def test_keep_holds_the_linear_and_its_state_dict_names():
+    layer = linear()
+    wrapped = FP8Linear(layer, options=options(fp16_weight_storage="keep"))
+    assert wrapped.linear is layer and wrapped.weight is layer.weight
+    assert sorted(wrapped.state_dict()) == ["linear.bias", "linear.weight"]
+    assert dict(wrapped.named_parameters()).keys() == {"linear.weight", "linear.bias"}
+
+
+def test_keep_quantizes_again_when_the_weight_changes():
+    wrapped = FP8Linear(linear(), options=options(fp16_weight_storage="keep"))
+    x = torch.randn(2, 130, dtype=torch.bfloat16)
+
+    def right():
+        with torch.no_grad():
+            y = wrapped(x)
+        close(y, reference(x, wrapped.linear.weight, wrapped.bias))
+        return wrapped.weight_codes
+
+    codes = right()
+    assert right() is codes  # not again without a reason
+    with torch.no_grad():
+        wrapped.linear.weight.mul_(-3)  # the version
+    codes, old = right(), codes
+    assert codes is not old
+    wrapped.load_state_dict({"linear.weight": torch.randn(70, 130, dtype=torch.bfloat16),
+                             "linear.bias": torch.randn(70, dtype=torch.bfloat16)}, assign=True)  # the Parameter
+    assert right() is not codes
+    codes = wrapped.weight_codes
+    wrapped.linear.weight.data.copy_(torch.randn(70, 130))  # torch does not count this
+    wrapped.invalidate_weight_cache()
+    assert right() is not codes
+
+
+def test_keep_follows_an_optimizer():
+    wrapped = FP8Linear(linear(dtype=torch.float32), options=options(fp16_weight_storage="keep"))
+    optimizer = torch.optim.SGD(wrapped.parameters(), lr=0.5)
+    x = torch.randn(2, 130)
+    before = wrapped(x)
+    before.square().sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        close(wrapped(x), reference(x, wrapped.linear.weight, wrapped.bias))
+        assert not torch.equal(wrapped(x), before)
+
+
+def test_cpu_offload_keeps_a_bfloat16_copy():
+    layer = linear(dtype=torch.float32)
+    wrapped = FP8Linear(layer, options=options(fp16_weight_storage="cpu_offload"))
+    assert wrapped.weight.dtype == torch.bfloat16 and torch.equal(wrapped.weight, layer.weight.bfloat16())
+    codes = wrapped.weight_codes
+    wrapped.invalidate_weight_cache()
+    x = torch.randn(2, 130)
+    with torch.no_grad():
+        y = wrapped(x)
+    assert wrapped.weight_codes is not None and torch.equal(wrapped.weight_codes, codes)
+    close(y, reference(x, layer.weight, layer.bias))
+    elsewhere = FP8Linear(layer, options=options(fp16_weight_storage="cpu_offload", devices=("cuda",)))
+    assert not elsewhere.materialized
+    with torch.no_grad():
+        expected = nn.functional.linear(x, layer.weight.bfloat16().float(), layer.bias)
+        assert torch.equal(elsewhere(x), expected)
+
+
+def test_cpu_offload_has_the_state_dict_of_the_linear():
+    layer, other = linear(), linear()
+    wrapped = FP8Linear(layer, options=options(fp16_weight_storage="cpu_offload"))
+    assert {k: v.shape for k, v in wrapped.state_dict().items()} == {k: v.shape for k, v in layer.state_dict().items()}
+    wrapped.load_state_dict(other.state_dict())
+    x = torch.randn(2, 130, dtype=torch.bfloat16)
+    with torch.no_grad():
+        close(wrapped(x), reference(x, other.weight, other.bias))
+    with pytest.raises(RuntimeError, match="size mismatch for weight"):
+        wrapped.load_state_dict({**other.state_dict(), "weight": torch.zeros(2, 2)})
+    with pytest.raises(RuntimeError, match="Missing key.*weight"):
+        wrapped.load_state_dict({"bias": other.bias})
+
+
+def test_discard_drops_the_source_at_the_first_materialization():
+    layer = linear()
+    wrapped = FP8Linear(layer, options=options(materialize_fp8_on_wrap=False))
+    assert not wrapped.materialized and torch.equal(wrapped.weight, layer.weight)
+    expected = FP8Linear(layer).dequantized_weight()
+    source = weakref.ref(layer.weight)
+    bias = layer.bias
+    del layer
+    x = torch.randn(2, 130, dtype=torch.bfloat16)
+    with torch.no_grad():
+        wrapped(x)
+    gc.collect()
+    assert source() is None and wrapped.materialized
+    assert torch.equal(wrapped.dequantized_weight(), expected)
+    assert sorted(wrapped.state_dict()) == ["bias"] and wrapped.bias is bias
+    assert wrapped.weight.is_meta and wrapped.weight.shape == (70, 130) and wrapped.weight.dtype == torch.bfloat16
+
+
+def test_discard_after_materialization_says_what_to_choose_instead():
+    wrapped = FP8Linear(linear())
+    wrapped.materialize_fp8_weight()  # there already
+    wrapped.invalidate_weight_cache()
+    for call in (lambda: wrapped(torch.zeros(1, 130)), wrapped.materialize_fp8_weight):
+        with pytest.raises(RuntimeError, match="choose fp16_weight_storage='cpu_offload' or 'keep'"):
+            call()
+    elsewhere = FP8Linear(linear(), options=options(devices=("cpu",)))
+    object.__setattr__(elsewhere, "options", options(devices=("cuda",)))
+    elsewhere._direct = False
+    with pytest.raises(RuntimeError, match="input on cpu needs the source weight.*cpu_offload"):
+        elsewhere(torch.zeros(1, 130))
+
+
+def test_discard_takes_a_new_source_from_a_state_dict():
+    wrapped, other = FP8Linear(linear()), linear()
+    wrapped.load_state_dict(other.state_dict())
+    x = torch.randn(2, 130, dtype=torch.bfloat16)
+    with torch.no_grad():
+        close(wrapped(x), reference(x, other.weight, other.bias))
+    wrapped.load_state_dict({"bias": other.bias})  # its own state_dict has no weight
+
+
+def test_devices_decide_where_the_fp8_multiply_runs():
+    layer = linear()
+    for storage in STORAGES:
+        wrapped = FP8Linear(layer, options=options(devices=("cuda",), fp16_weight_storage=storage))
+        assert not wrapped.materialized
+        x = torch.randn(2, 130, dtype=torch.bfloat16)
+        with torch.no_grad():
+            assert torch.equal(wrapped(x), layer(x))
+        with pytest.raises(ValueError, match="options allow cuda"):
+            wrapped.materialize_fp8_weight("cpu")
+    with pytest.raises(RuntimeError, match="no FP8 multiply for cuda"):
+        wrapped.materialize_fp8_weight("cuda")
+
+
+def test_fp8_buffers_are_not_in_the_state_dict():
+    wrapped = FP8Linear(linear())
+    assert {"weight_codes", "weight_scale"} <= dict(wrapped.named_buffers()).keys()
+    assert not {"weight_codes", "weight_scale"} & wrapped.state_dict().keys()
+    assert wrapped.weight_scale.shape == (1,)
+    assert FP8Linear(linear(), options=options(weight_scale="channel")).weight_scale.shape == (70,)
+
+
+@pytest.mark.parametrize("move", [lambda m: m.half(), lambda m: m.to(torch.float64), lambda m: m.float(),
+                                  lambda m: m.to("cpu"), lambda m: m.type(torch.float16), lambda m: m.share_memory()])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_casts_change_neither_codes_nor_scales(move, storage):
+    wrapped = FP8Linear(linear(), options=options(fp16_weight_storage=storage, weight_scale="channel"))
+    codes, scale = wrapped.weight_codes.clone(), wrapped.weight_scale.clone()
+    assert move(wrapped) is wrapped
+    assert wrapped.weight_codes.dtype == torch.uint8 and wrapped.weight_scale.dtype == torch.float32
+    assert torch.equal(wrapped.weight_codes, codes) and torch.equal(wrapped.weight_scale, scale)
+    with torch.no_grad():
+        wrapped(torch.zeros(1, 130))
+
+
+def test_another_device_has_another_layout():
+    wrapped = FP8Linear(linear()).to("meta")
+    assert wrapped.weight_codes.is_meta and wrapped.weight_codes.shape == (70, 130)
+    assert wrapped.weight_scale.is_meta
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_weights_made_in_inference_mode_work(storage):
+    with torch.inference_mode():
+        layer = linear()
+        wrapped = FP8Linear(layer, options=options(fp16_weight_storage=storage, materialize_fp8_on_wrap=False))
+        x = torch.randn(2, 130, dtype=torch.bfloat16)
+        expected = reference(x, layer.weight, layer.bias)
+        close(wrapped(x), expected)
+    close(wrapped(x.clone()), expected)
+    assert not wrapped.weight_codes.is_inference()
+
+
+# ---- gradients ----
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_the_gradient_of_the_input_is_that_of_the_fp8_weight(storage, dtype):
+    layer = linear(dtype=dtype)
+    wrapped = FP8Linear(layer, options=options(fp16_weight_storage=storage))
+    x = torch.randn(3, 4, 130, dtype=dtype, requires_grad=True)
+    y = wrapped(x)
+    g = torch.randn_like(y)
+    y.backward(g)
+    close(x.grad, (g.double() @ wrapped.dequantized_weight().double()).to(dtype))
+    eps = 2e-2 if dtype == torch.bfloat16 else 1e-4
+    assert torch.allclose(wrapped.bias.grad.double(), g.double().sum((0, 1)), rtol=eps, atol=eps)
+    # Near the gradient of the layer that was wrapped.
+    plain = (g.double() @ layer.weight.double())
+    assert (x.grad.double() - plain).norm() < 0.05 * plain.norm()
+
+
+def test_keep_gives_the_source_weight_its_gradient():
+    wrapped = FP8Linear(linear(dtype=torch.float32), options=options(fp16_weight_storage="keep"))
+    x = torch.randn(6, 130)
+    y = wrapped(x)
+    g = torch.randn_like(y)
+    y.backward(g)
+    assert torch.allclose(wrapped.linear.weight.grad, g.t() @ x, rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_derivative_raises_instead_of_lying():
+    wrapped = FP8Linear(linear(dtype=torch.float32))
+    x = torch.randn(2, 130, requires_grad=True)
+    (grad,) = torch.autograd.grad(wrapped(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable|does not require grad"):
+        grad.sum().backward()
+
+
+def test_gradients_survive_a_requantization_between_forward_and_backward():
+    wrapped = FP8Linear(linear(dtype=torch.float32), options=options(fp16_weight_storage="keep"))
+    x = torch.randn(2, 130, requires_grad=True)
+    seen = wrapped.dequantized_weight()
+    y = wrapped(x)
+    with torch.no_grad():
+        wrapped.linear.weight.mul_(2)
+        wrapped(x)
+    y.sum().backward()
+    close(x.grad, (torch.ones(2, 70).double() @ seen.double()).float())
+
+
+# ---- threads ----
+
+
+def test_several_threads_get_the_right_answers():
+    wrapped = FP8Linear(linear(256, 128), options=options(materialize_fp8_on_wrap=False))
+    inputs = [torch.randn(1 + 7 * i, 128, dtype=torch.bfloat16) for i in range(6)]
+    found = [None] * len(inputs)
+
+    def call(index):
+        with torch.no_grad():
+            for _ in range(10):
+                found[index] = wrapped(inputs[index])
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with torch.no_grad():
+        assert all(torch.equal(y, wrapped(x)) for x, y in zip(inputs, found))
+
+
+def test_the_number_of_threads_follows_torch_and_changes_no_bit():
+    wrapped = FP8Linear(linear(256, 128))
+    x = torch.randn(40, 128, dtype=torch.bfloat16)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                results.append(wrapped(x))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+def test_a_forked_process_can_multiply():
+    import multiprocessing
+
+    wrapped = FP8Linear(linear(256, 512))
+    x = torch.randn(64, 512, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = wrapped(x)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def child():
+        torch.set_num_threads(1)
+        with torch.no_grad():
+            sender.send(bool(torch.equal(wrapped(x), expected)))
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0 and receiver.recv()
