@@ -3,9 +3,11 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 DEV := build/dev
-CMAKE_CONFIGURE = cmake --preset $(1) $(CMAKE_ARGS) > build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
+# The dev build has the Python package as well, with the interpreter and tools of build/venv.
+PYTHON_ARGS := -DOCTET_PYTHON=ON -DPython_EXECUTABLE=$(CURDIR)/build/venv/bin/python
+CMAKE_CONFIGURE = cmake --preset $(1) $(if $(filter dev,$(1)),$(PYTHON_ARGS)) $(CMAKE_ARGS) > build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
 
-.PHONY: help run test build lint bench install setup test-asan test-tsan format clean
+.PHONY: help run test test-torch build lint bench install setup venv test-asan test-tsan format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,11 +21,17 @@ build: setup ## set up and build the program: build/bin/octet
 	@cmake --build --preset release -j $(JOBS) --target octet
 	@ln -sf ../release/bin/octet build/bin/octet
 
-test: setup ## set up and run every test; closes with "N passed, N failed, N skipped"
+test: setup venv ## set up and run every test; closes with "N passed, N failed, N skipped"
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,dev)
 	@cmake --build --preset dev -j $(JOBS)
 	@python3 tools/run_tests.py --preset dev --jobs $(JOBS)
+
+test-torch: setup venv ## the tests of octet.torch, in an environment of their own with PyTorch and transformers
+	@tools/python_env.sh build/venv-torch python/requirements-torch.txt
+	@$(call CMAKE_CONFIGURE,dev)
+	@cmake --build --preset dev -j $(JOBS) --target octet_python
+	@PYTHONPATH=$(DEV)/python build/venv-torch/bin/python -B -m pytest -q tests/torch
 
 test-asan: setup ## the tests of files, formats and kernels under AddressSanitizer and UndefinedBehaviorSanitizer
 	@mkdir -p build
@@ -37,7 +45,7 @@ test-tsan: setup ## the tests of threaded code under ThreadSanitizer
 	@cmake --build --preset tsan -j $(JOBS) --target threads_tests
 	@python3 tools/run_tests.py --preset tsan --jobs $(JOBS) --label threads
 
-lint: setup ## clang-format, clang-tidy and the floors of the architecture
+lint: setup venv ## clang-format, clang-tidy and the floors of the architecture
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,dev)
 	@python3 tools/check_layers.py
@@ -46,7 +54,7 @@ lint: setup ## clang-format, clang-tidy and the floors of the architecture
 format: ## rewrite the sources as clang-format wants them
 	@python3 tools/lint.py --fix-format
 
-bench: setup ## build and run every benchmark: each checks its kernels before it times them
+bench: setup venv ## build and run every benchmark: each checks its kernels before it times them
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,dev)
 	@cmake --build --preset dev -j $(JOBS)
@@ -54,6 +62,9 @@ bench: setup ## build and run every benchmark: each checks its kernels before it
 
 install: build ## install the program and the demo model under PREFIX
 	@cmake --install build/release --prefix $(PREFIX)
+
+venv: setup
+	@tools/python_env.sh build/venv python/requirements.txt
 
 setup: ## install what this project needs (Debian or Ubuntu packages, Rust); cheap when all is there
 	@tools/setup.sh

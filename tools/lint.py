@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FOLDERS = ["octet", "apps", "examples", "tests", "bench"]
+FOLDERS = ["octet", "apps", "examples", "python", "tests", "bench"]
 # Kernel sources are instantiated once per instruction set from the same text; tidying one instance is enough.
 TIDY_SKIP = ("kernels_avx2", "kernels_avx512", "emulated")
 VERSION = "19"
@@ -38,7 +38,7 @@ def compiled_sources(build: pathlib.Path) -> list:
     commands = json.loads((build / "compile_commands.json").read_text())
     files = {str(pathlib.Path(c["file"]).resolve().relative_to(ROOT)) for c in commands
              if pathlib.Path(c["file"]).resolve().is_relative_to(ROOT)}
-    return sorted(f for f in files if f.split("/")[0] in ("octet", "apps", "examples") and f.endswith(".cpp")
+    return sorted(f for f in files if f.split("/")[0] in ("octet", "apps", "examples", "python") and f.endswith(".cpp")
                   and not any(skip in f for skip in TIDY_SKIP))
 
 

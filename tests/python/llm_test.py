@@ -204,7 +204,7 @@ def test_bad_prompts_have_clear_errors(llm, prompt, error, message):
     ({"max_tokens": 0}, ValueError, "max_tokens: expected 1"), ({"temperature": -1}, ValueError, "temperature: expected"),
     ({"temperature": float("nan")}, ValueError, "temperature: expected"), ({"top_p": 2}, ValueError, "top_p: expected"),
     ({"seed": -1}, ValueError, "seed: expected"), ({"max_token": 3}, TypeError, "unknown sampling options max_token"),
-    ({"stop": 3}, TypeError, ""), ({"stop": [3]}, TypeError, "stop: expected a str"), ({"stop": [""]}, ValueError, "stop"),
+    ({"stop": 3}, TypeError, "not iterable"), ({"stop": [3]}, TypeError, "stop: expected a str"), ({"stop": [""]}, ValueError, "stop"),
     ({"ignore_eos": 1}, TypeError, "ignore_eos: expected a bool")])
 def test_bad_sampling_options_have_clear_errors(llm, sampling, error, message):
     with pytest.raises(error, match=message):
