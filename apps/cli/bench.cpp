@@ -64,9 +64,8 @@ class Bench : public Command {
     limit_context();
     const auto llm = load_model(args_, console);
     ShareDisplay display(console, "measuring");
-    int64_t finished = 0;
-    measure_.progress = [&] {
-      display.update(static_cast<double>(++finished) / static_cast<double>(measure_.repetitions));
+    measure_.progress = [&](double share) {
+      display.update(share);
       return !stop_requested();
     };
     const Throughput result = measure_throughput(*llm, measure_);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "octet/llm/layerwise.h"
 
@@ -104,9 +105,10 @@ class EvaluateRun {
       reference_->run(group, [&](double share) { report((done + reference_share * share * size) / total); });
     }
     for (size_t w = 0; w < group.size(); ++w) {
-      score(w, group[w]);
-      const double part = reference_share * size + (1 - reference_share) * static_cast<double>(w + 1);
-      report((done + part) / total);
+      score(w, group[w], [&](double share) {
+        const double part = reference_share * size + (1 - reference_share) * (static_cast<double>(w) + share);
+        report((done + part) / total);
+      });
     }
   }
 
@@ -114,7 +116,8 @@ class EvaluateRun {
     if (options_.progress && !options_.progress(share)) throw Interrupted("stopped on request");
   }
 
-  void score(size_t index, const std::vector<int32_t>& window) {
+  /// `progress` is called after every piece of logits with the share of the window that is done.
+  void score(size_t index, const std::vector<int32_t>& window, const std::function<void(double)>& progress) {
     const auto last = static_cast<int64_t>(window.size()) - 1;
     llm_.engine().prompt_logits(window, [&](int64_t first, ConstTensorView logits) {
       const int64_t rows = std::min(logits.rows(), last - first);
@@ -129,6 +132,7 @@ class EvaluateRun {
       });
       for (const Sums& token : scores_)
         sums_.add(token);  // in order, so that the sums do not depend on threads
+      progress(static_cast<double>(first + rows) / static_cast<double>(last));
     });
   }
 

@@ -78,8 +78,9 @@ void LayerwiseRun::run(std::span<const std::vector<int32_t>> windows,
 
   const int64_t layers = model_.spec().num_hidden_layers;
   for (int64_t layer = 0; layer < layers; ++layer) {
-    run_layer(layer, windows);
-    progress(static_cast<double>(layer + 1) / static_cast<double>(layers));
+    run_layer(layer, windows, [&](double share) {
+      progress((static_cast<double>(layer) + share) / static_cast<double>(layers));
+    });
   }
   head_ = decoder_->head_parameters();
   if (model_.spec().tie_word_embeddings) {
@@ -99,7 +100,8 @@ void LayerwiseRun::embed(std::span<const int32_t> ids, TensorView states) {
   }
 }
 
-void LayerwiseRun::run_layer(int64_t layer, std::span<const std::vector<int32_t>> windows) {
+void LayerwiseRun::run_layer(int64_t layer, std::span<const std::vector<int32_t>> windows,
+                             const std::function<void(double)>& progress) {
   std::vector<Parameter> parameters = decoder_->layer_parameters(layer);
   model_.load_parameters(parameters);
   for (size_t w = 0; w < windows.size(); ++w) {
@@ -111,6 +113,7 @@ void LayerwiseRun::run_layer(int64_t layer, std::span<const std::vector<int32_t>
       arena_.rewind(0);
       decoder_->forward_layer(layer, states.slice_rows(first, first + count), chunk.batch(ids),
                               cache_.layers().front(), arena_);
+      progress(static_cast<double>(starts_[w] + first + count) / static_cast<double>(starts_.back()));
     }
   }
   release_parameters(parameters);

@@ -23,7 +23,8 @@ class LayerwiseRun {
   ~LayerwiseRun();
 
   /// Runs all windows (each a sequence of its own, at most `window` tokens) through embedding, layers and
-  /// final norm. `progress` is called after every layer with the share done.
+  /// final norm. `progress` is called after every chunk of every layer with the share done;
+  /// what it throws ends the run.
   void run(std::span<const std::vector<int32_t>> windows, const std::function<void(double)>& progress);
 
   /// Logits [end - begin, V] of rows [begin, end) of window `index`; valid until the next call.
@@ -31,7 +32,8 @@ class LayerwiseRun {
 
  private:
   void embed(std::span<const int32_t> ids, TensorView states);
-  void run_layer(int64_t layer, std::span<const std::vector<int32_t>> windows);
+  void run_layer(int64_t layer, std::span<const std::vector<int32_t>> windows,
+                 const std::function<void(double)>& progress);
   [[nodiscard]] TensorView hidden(size_t window);  // [T, H]
 
   Model& model_;

@@ -65,13 +65,19 @@ struct RunSeconds {
   double decode = 0;
 };
 
-RunSeconds run_once(Engine& engine, const ThroughputOptions& options, int64_t vocab_size) {
+/// `progress` is called after every step with the share of the run that is done.
+RunSeconds run_once(Engine& engine, const ThroughputOptions& options, int64_t vocab_size,
+                    const std::function<void(double)>& progress) {
   engine.add({.prompt = prompt(options.prompt_tokens, vocab_size),
               .params = {.temperature = 0, .max_tokens = options.new_tokens + 1, .ignore_eos = true}});
   const auto start = Clock::now();
   RunSeconds seconds;
+  int64_t chosen = 0;
   while (engine.has_work()) {
-    if (engine.step().empty()) continue;
+    const bool no_token_yet = engine.step().empty();
+    if (!no_token_yet) ++chosen;
+    progress(static_cast<double>(chosen) / static_cast<double>(options.new_tokens + 1));
+    if (no_token_yet) continue;
     if (seconds.prefill == 0) seconds.prefill = seconds_since(start);
   }
   seconds.decode = seconds_since(start) - seconds.prefill;
@@ -132,11 +138,15 @@ Throughput measure_throughput(LLM& llm, const ThroughputOptions& options) {
   for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
     sweep.push_back(ceilings.read_seconds(work.pieces));
     flops.push_back(bf16 ? ceilings.bf16_flops() : ceilings.f32_flops());
-    const RunSeconds seconds = run_once(llm.engine(), options, model.spec().vocab_size);
+    const auto report = [&](double share) {
+      const double done =
+          (static_cast<double>(repetition) + share) / static_cast<double>(options.repetitions);
+      if (options.progress && !options.progress(done)) throw Interrupted("stopped on request");
+    };
+    const RunSeconds seconds = run_once(llm.engine(), options, model.spec().vocab_size, report);
     sweep.push_back(ceilings.read_seconds(work.pieces));
     prefill.push_back(seconds.prefill);
     decode.push_back(seconds.decode);
-    if (options.progress && !options.progress()) throw Interrupted("stopped on request");
   }
 
   Throughput result;

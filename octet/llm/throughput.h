@@ -16,8 +16,9 @@ struct ThroughputOptions {
   int64_t prompt_tokens = 512;
   int64_t new_tokens = 128;
   int64_t repetitions = 3;  ///< the median counts
-  /// Called after every repetition; returning false stops with Interrupted.
-  std::function<bool()> progress;
+  /// Called after every step of the engine with the share of the work that is done; returning false stops
+  /// with Interrupted.
+  std::function<bool(double)> progress;
 };
 
 /// A phase and its ceiling: for decode the time that reading every weight and the cache once takes, for

@@ -97,6 +97,18 @@ class CtrlC(OctetTest):
             code, _, err = self.interrupted(process, (number,))
             self.assertEqual(code, 130, err)
 
+    def test_inside_a_measurement_ends_with_130(self):
+        copy = self.copy_of(TINY, max_position_embeddings=1 << 20)
+        text = self.folder / "long.txt"
+        text.write_text("It was the best of times, it was the worst of times. " * 100000)
+        for words in (("bench", copy, "-p", "8", "-n", "150000", "-r", "1", "--max-model-len", "200000"),
+                      ("evaluate", "--text", text), ("evaluate", "--text", text, "--no-reference")):
+            process = self.start(*words)
+            self.assertIn(b"loading", process.stderr.readline())
+            time.sleep(1)
+            code, out, err = self.interrupted(process)
+            self.assertEqual((code, out), (130, ""), err)
+
     def test_while_waiting_for_input_ends_with_130(self):
         process = self.start("tokenize", TINY, "-")
         time.sleep(0.5)

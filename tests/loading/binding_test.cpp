@@ -100,6 +100,8 @@ TEST(Binding, ReportsFaultsOfEveryKindTogether) {
 }
 
 TEST(Binding, AnOptionalParameterMayBeAbsentWhole) {
+  MemoryLedger ledger;  // outlives what the model holds
+  ReferenceBackend backend(ledger);
   MemorySource source;
   source.add("a.weight", DType::kBF16, {2, 3});
   TestModel model;
@@ -107,8 +109,6 @@ TEST(Binding, AnOptionalParameterMayBeAbsentWhole) {
   const StoredVector& bias = model.vector({{"q.bias", 2}, {"k.bias", 2}});
   model.parameters[1].required = false;
   model.parameters[2].required = false;
-  MemoryLedger ledger;
-  ReferenceBackend backend(ledger);
   const LoadReport report = WeightLoader(backend, model.parameters, {}).pull(source);
   EXPECT_TRUE(bias.tensor.empty());
   EXPECT_THAT(report.missing, testing::ElementsAre("q.bias", "k.bias"));
