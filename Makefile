@@ -33,7 +33,7 @@ test-torch: setup venv ## the tests of octet.torch, in an environment of their o
 	@cmake --build --preset dev -j $(JOBS) --target octet_python
 	@PYTHONPATH=$(DEV)/python build/venv-torch/bin/python -B -m pytest -q tests/torch
 
-test-asan: setup ## the tests of files, formats and kernels under AddressSanitizer and UndefinedBehaviorSanitizer
+test-asan: setup ## the tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@mkdir -p build
 	@$(call CMAKE_CONFIGURE,asan)
 	@cmake --build --preset asan -j $(JOBS) --target octet_tests
