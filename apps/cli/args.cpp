@@ -86,7 +86,7 @@ void add_device_options(CLI::App& app, ModelArgs& args) {
              "threads (default: one per core the process may use)");
   add_choice(app, "--isa", device.isa, kIsas, "a lower instruction set than the processor's best");
   add_number(app, "--tensor-parallel-size", args.tensor_parallel_size, NumberRange<int64_t>{1, 1 << 20},
-             "over how many processes the model is cut");
+             "over how many processes the model is cut: start them with mpirun -n N octet ...");
 }
 
 template <class T>
@@ -173,11 +173,6 @@ void ModelArgs::check() const {
     const QuantSpec spec(options.model.quant);
   } catch (const ConfigError& error) {
     throw UsageError(error.what());
-  }
-  if (tensor_parallel_size != 1) {
-    throw ConfigError(
-        "--tensor-parallel-size " + std::to_string(tensor_parallel_size) +
-        ": this build has no communicator, so a model runs in one process; leave the option out");
   }
 }
 

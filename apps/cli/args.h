@@ -89,7 +89,7 @@ struct ModelArgs {
   int64_t tensor_parallel_size = 1;
   Console::Options console;
 
-  /// Throws UsageError for contradictory options and ConfigError for what this build lacks.
+  /// Throws UsageError for contradictory options.
   void check() const;
 };
 

@@ -76,6 +76,8 @@ class Bench : public Command {
     }
   }
 
+  ModelArgs* model_args() override { return &args_; }
+
  private:
   /// No cache beyond what is measured. A prompt that was asked for and does not fit is left to be refused.
   void limit_context() {

@@ -43,6 +43,8 @@ class Chat : public Command {
     }
   }
 
+  ModelArgs* model_args() override { return &args_; }
+
  private:
   void converse(LLM& llm, const Console& console) {
     const bool terminal = isatty(STDIN_FILENO) == 1;

@@ -16,6 +16,8 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+struct ModelArgs;
+
 class Command {
  public:
   Command() = default;
@@ -27,6 +29,12 @@ class Command {
   virtual void add_options(CLI::App& app) = 0;
   /// Throws what main.cpp maps to exit codes.
   virtual void run() = 0;
+
+  /// The options of a command that runs a model, which may be cut over several processes; nullptr for others.
+  virtual ModelArgs* model_args() { return nullptr; }
+  /// What the processes other than rank 0 do while rank 0 runs: unless overridden, they load their part of
+  /// the model and follow.
+  virtual void follow();
 };
 
 std::unique_ptr<Command> make_generate();

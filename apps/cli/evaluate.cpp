@@ -69,6 +69,8 @@ class Evaluate : public Command {
     summarize_load(*llm, console);
   }
 
+  ModelArgs* model_args() override { return &args_; }
+
  private:
   /// No cache beyond a window. A window that was asked for and does not fit is refused, a default one is cut.
   void limit_context() {

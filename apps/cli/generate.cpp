@@ -70,6 +70,8 @@ class Generate : public Command {
     summarize_generation(generation, console);
   }
 
+  ModelArgs* model_args() override { return &args_; }
+
  private:
   static std::string without_last_newline(std::string text) {
     if (text.ends_with('\n')) text.pop_back();

@@ -6,6 +6,7 @@
 #include "apps/cli/command.h"
 #include "apps/cli/format.h"
 #include "apps/cli/load.h"
+#include "octet/comm/planning.h"
 
 namespace octet::cli {
 namespace {
@@ -75,6 +76,7 @@ class Inspect : public Command {
 
   void run() override {
     const Console console(args_.console);
+    if (args_.tensor_parallel_size > 1) return show_ranks(console);
     const auto model = open_model(args_, console);
     const Inspection inspection = inspect(*model, args_.options.kv_cache_dtype);
     if (json_) {
@@ -88,6 +90,34 @@ class Inspect : public Command {
   }
 
  private:
+  /// What each rank of a model that is cut would read and hold; needs no other process.
+  void show_ranks(const Console& console) {
+    const auto ranks = static_cast<int>(args_.tensor_parallel_size);
+    Table table({{"rank", true},
+                 {"to read", true},
+                 {"memory", true},
+                 {"at the peak", true},
+                 {"KV cache per token", true}});
+    Json json = Json::array();
+    for (int rank = 0; rank < ranks; ++rank) {
+      PlanningCommunicator place(rank, ranks);
+      args_.options.model.communicator = &place;
+      const auto model = open_model(args_, console);
+      const Inspection inspection = inspect(*model, args_.options.kv_cache_dtype);
+      const MemoryPlan& plan = inspection.plan;
+      table.add({std::to_string(rank), format_bytes(plan.read_bytes), format_bytes(plan.final_bytes),
+                 format_bytes(plan.peak_bytes), format_count(inspection.kv_cache_bytes_per_token)});
+      Json entry = inspection.to_json();
+      entry["rank"] = rank;
+      json.push_back(std::move(entry));
+    }
+    if (json_) {
+      write_json({{"ranks", std::move(json)}});
+    } else {
+      write_out(table.text());
+    }
+  }
+
   static std::string describe(Model& model, const Inspection& inspection) {
     const DecoderSpec& spec = model.spec();
     const MemoryPlan& plan = inspection.plan;

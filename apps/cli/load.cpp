@@ -1,25 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apps/cli/load.h"
 
+#include "apps/cli/command.h"
 #include "apps/cli/load_display.h"
 #include "apps/cli/model_location.h"
 #include "apps/cli/output_file.h"
 #include "apps/cli/signals.h"
 #include "apps/cli/summary.h"
 #include "octet/base/file_reader.h"
+#include "octet/llm/follow.h"
 #include "octet/models/registry.h"
 
 namespace octet::cli {
 
+namespace {
+
+int rank_of(const ModelArgs& args) {
+  return args.options.model.communicator == nullptr ? 0 : args.options.model.communicator->rank();
+}
+
+std::string report_path(const ModelArgs& args) {
+  const int rank = rank_of(args);
+  return args.load_report + (rank == 0 || args.load_report.empty() ? "" : ".rank" + std::to_string(rank));
+}
+
+void write_report(LLM& llm, const std::string& path) {
+  OutputFile file(path);
+  Json report = llm.model().load_report().to_json();
+  report["rank"] = llm.model().communicator().rank();
+  report["world_size"] = llm.model().communicator().world_size();
+  report["savings"] = to_json(loaded_savings(llm));
+  file.write(report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  file.commit();
+}
+
+}  // namespace
+
 std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console) {
   args.check();
   const std::filesystem::path folder = find_model(args.model);
-  if (!args.load_report.empty()) check_writable(args.load_report);
+  const std::string report = report_path(args);
+  if (!report.empty()) check_writable(report);
   console.detail("model " + folder.string());
   LoadDisplay display(console);
   LlmOptions options = args.options;
-  options.model.progress = [&display](const LoadProgress& progress) {
+  options.model.progress = [&display, &args](const LoadProgress& progress) {
     display.update(progress);
+    if (rank_of(args) == 0 && args.options.model.communicator != nullptr)
+      args.options.model.communicator->check();  // another rank may have failed
     return !stop_requested();
   };
   options.model.warn = [&display, &console](const std::string& text) {
@@ -29,14 +57,16 @@ std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console) {
   auto llm = std::make_unique<LLM>(folder, options);
   display.clear();
   check_stop();
-  if (!args.load_report.empty()) {
-    OutputFile file(args.load_report);
-    Json report = llm->model().load_report().to_json();
-    report["savings"] = to_json(loaded_savings(*llm));
-    file.write(report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
-    file.commit();
-  }
+  if (!report.empty()) write_report(*llm, report);
   return llm;
+}
+
+void Command::follow() {
+  ModelArgs* args = model_args();
+  check(args != nullptr, "a command that is followed has a model");
+  args->console.quiet = true;
+  const Console console(args->console);
+  octet::follow(*load_model(*args, console));
 }
 
 std::unique_ptr<Model> open_model(const ModelArgs& args, const Console& console) {

@@ -9,7 +9,7 @@
 namespace octet::cli {
 
 /// Opens, plans, loads. Ctrl-C ends it with Interrupted. Writes `--load-report` after loading; that the file
-/// can be written is known before.
+/// can be written is known before. Ranks other than 0 load their part in silence and write FILE.rank1, ...
 [[nodiscard]] std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console);
 
 /// The same without loading: headers and plan.

@@ -160,6 +160,8 @@ class Logits : public Command {
     for (const auto& sink : sinks) sink->finish();
   }
 
+  ModelArgs* model_args() override { return &args_; }
+
  private:
   /// No cache beyond these ids; too many are left to the engine to refuse.
   void limit_context(int64_t count) {

@@ -10,8 +10,10 @@
 #include "apps/cli/build_info.h"
 #include "apps/cli/command.h"
 #include "apps/cli/console.h"
+#include "apps/cli/ranks.h"
 #include "apps/cli/signals.h"
 #include "octet/base/cpu_features.h"
+#include "octet/comm/factory.h"
 
 namespace octet::cli {
 namespace {
@@ -89,7 +91,8 @@ std::string version_text() {
   for (const CpuIsa isa : supported_isas()) isas += (isas.empty() ? "" : ", ") + std::string(to_string(isa));
   return "octet " + std::string(build.version) + "\nbuilt by   " + std::string(build.compiler) + ", " +
          std::string(build.build_type) + "\nprocessor  " + cpu_name() + ", " +
-         std::to_string(usable_cores()) + " cores to use\nkernels    " + isas + "\n";
+         std::to_string(usable_cores()) + " cores to use\nkernels    " + isas + "\nprocesses  " +
+         (has_mpi() ? "one, or several over MPI" : "one (built without MPI)") + "\n";
 }
 
 /// `octet help COMMAND` is `octet COMMAND --help`.
@@ -143,10 +146,12 @@ class Program {
       throw UsageError(error.what());
     }
     for (size_t i = 0; i < subcommands_.size(); ++i) {
-      if (subcommands_[i]->parsed()) commands_[i]->run();
+      if (subcommands_[i]->parsed()) ranks_.run(*commands_[i]);
     }
     return kDone;
   }
+
+  [[nodiscard]] const Ranks& ranks() const { return ranks_; }
 
   /// "octet generate", as far as it is known.
   [[nodiscard]] std::string name() const {
@@ -160,27 +165,37 @@ class Program {
   CLI::App app_;
   std::vector<std::unique_ptr<Command>> commands_;
   std::vector<CLI::App*> subcommands_;
+  Ranks ranks_;
 };
 
-/// What went wrong, as an exit code; call in a catch block.
-int report(const Program& program) {
+struct Outcome {
+  int exit_code = kFailed;
+  std::string message;  ///< empty: nothing to say
+};
+
+/// What went wrong; call in a catch block.
+Outcome outcome(const Program& program) {
   try {
     throw;
   } catch (const UsageError& error) {
-    print_error(std::string(error.what()) + "\n`" + program.name() + " --help` explains the options.");
-    return kWrongUsage;
+    return {kWrongUsage,
+            std::string(error.what()) + "\n`" + program.name() + " --help` explains the options."};
   } catch (const Interrupted&) {
-    print_error("stopped");
-    return kInterrupted;
+    return {kInterrupted, "stopped"};
   } catch (const ClosedPipe&) {
-    return kDone;
+    return {kDone, {}};
   } catch (const std::bad_alloc&) {
-    print_error("out of memory; `octet inspect` shows what a model takes and which options save memory");
-    return kFailed;
+    return {kFailed, "out of memory; `octet inspect` shows what a model takes and which options save memory"};
   } catch (const std::exception& error) {
-    print_error(error.what());
-    return kFailed;
+    return {kFailed, error.what()};
   }
+}
+
+/// Says it, once for all processes of a parallel run; returns the exit code.
+int report(const Program& program) {
+  const Outcome result = outcome(program);
+  if (!result.message.empty() && program.ranks().speaks()) print_error(result.message);
+  return result.exit_code;
 }
 
 int run_program(std::vector<std::string> words) {
@@ -189,7 +204,9 @@ int run_program(std::vector<std::string> words) {
   try {
     return program.run(std::move(words));
   } catch (...) {
-    return report(program);
+    const int code = report(program);
+    if (code != kDone) program.ranks().end(code);
+    return code;
   }
 }
 

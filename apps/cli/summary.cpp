@@ -66,7 +66,7 @@ void summarize_savings(LLM& llm, const Console& console) {
 }  // namespace
 
 std::vector<OptionSaving> loaded_savings(LLM& llm) {
-  const KvCacheSpec cache = kv_cache_spec(llm.model().spec(), llm.engine().options().kv_cache_dtype);
+  const KvCacheSpec cache = kv_cache_spec(llm.model().decoder(), llm.engine().options().kv_cache_dtype);
   return savings_of_loaded(llm.model(), cache.bytes_per_token());
 }
 

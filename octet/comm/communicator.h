@@ -54,8 +54,8 @@ class Communicator {
   void gather(std::span<const std::byte> mine, std::span<const int64_t> bytes, std::span<std::byte> all);
   /// The bytes of rank 0 to all.
   void broadcast(std::span<std::byte> bytes);
-  template <class T>
-  void broadcast_values(std::span<T> values) {
+  template <class T, size_t Extent>
+  void broadcast_values(std::span<T, Extent> values) {
     broadcast(std::as_writable_bytes(values));
   }
   /// Returns when all ranks have come here.

@@ -11,7 +11,8 @@ namespace octet {
 
 struct CommunicatorOptions {
   int64_t world_size = 1;
-  /// Whether this process was asked to stop: looked at by ranks other than 0 while they wait. Empty: never.
+  /// Whether this process was asked to stop: looked at while it waits for others. Ranks other than 0 then
+  /// stop at once, rank 0, which notices between steps, only where they do not come. Empty: never.
   std::function<bool()> stop_requested = {};
 };
 

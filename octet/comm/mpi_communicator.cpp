@@ -48,9 +48,13 @@ class Patience {
       std::this_thread::yield();
       return false;
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    const bool idle = waited > std::chrono::milliseconds(200);  // rank 0 waits for a person
+    std::this_thread::sleep_for(std::chrono::microseconds(idle ? 2000 : 200));
     return true;
   }
+
+  /// True when a rank that was asked to stop has given the others time to come.
+  [[nodiscard]] bool over() const { return Clock::now() - start_ > std::chrono::milliseconds(500); }
 
  private:
   Clock::time_point start_ = Clock::now();
@@ -84,7 +88,7 @@ class MpiCommunicator : public Communicator {
 
   void check() override {
     if (rank() != 0) {
-      if (stop_requested_ && stop_requested_()) throw Interrupted("stopped on request");
+      if (stop_requested()) throw Interrupted("stopped on request");
       return;
     }
     int there = 0;
@@ -142,13 +146,17 @@ class MpiCommunicator : public Communicator {
     wait(request);
   }
 
+  [[nodiscard]] bool stop_requested() const { return stop_requested_ && stop_requested_(); }
+
   void wait(MPI_Request& request) {
     Patience patience;
     int done = 0;
     while (true) {
       mpi_check(MPI_Test(&request, &done, MPI_STATUS_IGNORE), "wait for another rank");
       if (done != 0) return;
-      if (patience.pause()) check();
+      if (!patience.pause()) continue;
+      check();
+      if (patience.over() && stop_requested()) throw Interrupted("stopped while waiting for another rank");
     }
   }
 

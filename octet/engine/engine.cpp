@@ -29,10 +29,10 @@ EngineOptions completed(EngineOptions options, const DecoderSpec& spec) {
 
 }  // namespace
 
-KvCacheSpec kv_cache_spec(const DecoderSpec& spec, DType dtype) {
-  return {.layers = spec.num_hidden_layers,
-          .heads = spec.num_key_value_heads,
-          .head_dim = spec.head_dim,
+KvCacheSpec kv_cache_spec(const Decoder& decoder, DType dtype) {
+  return {.layers = decoder.spec().num_hidden_layers,
+          .heads = decoder.key_value_heads(),
+          .head_dim = decoder.spec().head_dim,
           .dtype = dtype,
           .block_size = kKvBlockSize};
 }
@@ -47,7 +47,7 @@ StepLimits step_limits(const EngineOptions& options) {
 Engine::Engine(const Decoder& decoder, const EngineOptions& options)
     : decoder_(decoder),
       options_(completed(options, decoder.spec())),
-      cache_(decoder.context().backend, kv_cache_spec(decoder.spec(), options_.kv_cache_dtype),
+      cache_(decoder.context().backend, kv_cache_spec(decoder, options_.kv_cache_dtype),
              options_.kv_cache_tokens / kKvBlockSize),
       blocks_(cache_.num_blocks(), kKvBlockSize),
       scheduler_({.max_num_seqs = options_.max_num_seqs, .max_step_tokens = options_.max_step_tokens},

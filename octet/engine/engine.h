@@ -40,11 +40,12 @@ struct TokenEvent {
   std::optional<FinishReason> finished;
 };
 
-/// The cache that an engine of these options takes for a decoder.
-[[nodiscard]] KvCacheSpec kv_cache_spec(const DecoderSpec& spec, DType dtype);
+/// The cache that an engine of these options takes for a decoder, on this rank.
+[[nodiscard]] KvCacheSpec kv_cache_spec(const Decoder& decoder, DType dtype);
 [[nodiscard]] StepLimits step_limits(const EngineOptions& options);
 
 /// `add` and `cancel` may be called from any thread; `step` from one at a time. The decoder must outlive it.
+/// Of a model that is cut, the engine of rank 0 leads those of the other ranks.
 class Engine {
  public:
   Engine(const Decoder& decoder, const EngineOptions& options);
@@ -73,6 +74,9 @@ class Engine {
       sequence.computed = first + chunk.count;
     }
   }
+
+  /// On ranks other than 0: takes part in a step of rank 0's engine, whose options must be these.
+  void follow(const Order& order) { runner_.follow(order); }
 
   [[nodiscard]] const EngineOptions& options() const { return options_; }
   [[nodiscard]] const KvCache& cache() const { return cache_; }

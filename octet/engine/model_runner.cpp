@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/engine/model_runner.h"
 
-#include <algorithm>
 #include <cstring>
 
 namespace octet {
@@ -21,70 +20,63 @@ ModelRunner::ModelRunner(const Decoder& decoder, const KvCache& cache, const Ste
       cache_(cache),
       limits_(limits),
       arena_(Buffer(decoder.context().backend.allocator(), decoder.context().backend.ledger(), "workspace",
-                    workspace_bytes(decoder, limits))) {
-  token_ids_.reserve(static_cast<size_t>(limits.max_tokens));
-  positions_.reserve(static_cast<size_t>(limits.max_tokens));
-  slots_.reserve(static_cast<size_t>(limits.max_tokens));
-  sequence_starts_.reserve(static_cast<size_t>(limits.max_sequences) + 1);
-  context_lengths_.reserve(static_cast<size_t>(limits.max_sequences));
-  block_tables_.reserve(static_cast<size_t>(limits.max_sequences * limits.max_blocks_per_sequence));
+                    workspace_bytes(decoder, limits))),
+      batch_(limits, cache.spec().block_size) {
+  rows_.reserve(static_cast<size_t>(limits.max_logit_rows));
 }
 
-void ModelRunner::fill_batch(std::span<const ScheduledChunk> chunks) {
-  token_ids_.clear();
-  positions_.clear();
-  slots_.clear();
-  sequence_starts_.assign(1, 0);
-  context_lengths_.clear();
-  block_tables_.clear();
-  const int64_t block_size = cache_.spec().block_size;
-  for (const ScheduledChunk& chunk : chunks) {
-    const Sequence& sequence = *chunk.sequence;
-    for (int64_t position = chunk.first; position < chunk.first + chunk.count; ++position) {
-      token_ids_.push_back(sequence.tokens[static_cast<size_t>(position)]);
-      positions_.push_back(static_cast<int32_t>(position));
-      const int32_t block = sequence.blocks[static_cast<size_t>(position / block_size)];
-      slots_.push_back(static_cast<int32_t>(block * block_size + position % block_size));
-    }
-    sequence_starts_.push_back(static_cast<int32_t>(token_ids_.size()));
-    context_lengths_.push_back(static_cast<int32_t>(chunk.first + chunk.count));
-    block_tables_.insert(block_tables_.end(), sequence.blocks.begin(), sequence.blocks.end());
-    block_tables_.resize(context_lengths_.size() * static_cast<size_t>(limits_.max_blocks_per_sequence), 0);
-  }
+void ModelRunner::forward(std::span<const ScheduledChunk> chunks) {
+  batch_.fill(chunks);
+  batch_.send(decoder_.context().communicator);
+  forward_batch();
 }
 
-TensorView ModelRunner::forward(std::span<const ScheduledChunk> chunks) {
-  fill_batch(chunks);
+void ModelRunner::forward_batch() {
   arena_.rewind(0);
-  const Batch batch{.token_ids = token_ids_,
-                    .positions = positions_,
-                    .slots = slots_,
-                    .layout = {.sequence_starts = sequence_starts_,
-                               .context_lengths = context_lengths_,
-                               .block_tables = block_tables_,
-                               .max_blocks = limits_.max_blocks_per_sequence}};
-  return decoder_.forward(batch, cache_.layers(), arena_);
+  hidden_ = decoder_.forward(batch_.batch(), cache_.layers(), arena_);
 }
 
-ConstTensorView ModelRunner::logits(ConstTensorView hidden) {
-  const TensorView result = arena_.tensor(DType::kF32, Shape{hidden.rows(), decoder_.spec().vocab_size});
-  decoder_.logits(hidden, result, arena_);
-  return result;
+ConstTensorView ModelRunner::logits_of_rows() {
+  Communicator& communicator = decoder_.context().communicator;
+  const auto count = static_cast<int64_t>(rows_.size());
+  give_order(communicator, {.kind = OrderKind::kLogits, .numbers = {count}});
+  communicator.broadcast_values(std::span(rows_));
+  return head(arena_.tensor(DType::kF32, Shape{count, decoder_.spec().vocab_size}));
+}
+
+TensorView ModelRunner::head(TensorView logits) {
+  const ArenaScope scope(arena_);
+  const int64_t width = decoder_.spec().hidden_size;
+  const TensorView rows = arena_.tensor(DType::kF32, Shape{static_cast<int64_t>(rows_.size()), width});
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    std::memcpy(rows.row<float>(static_cast<int64_t>(i)), hidden_.row<float>(rows_[i]),
+                static_cast<size_t>(width) * sizeof(float));
+  }
+  decoder_.logits(rows, logits, arena_);
+  return logits;
 }
 
 ConstTensorView ModelRunner::run(std::span<const ScheduledChunk> chunks) {
-  const TensorView hidden = forward(chunks);
-  const int64_t width = decoder_.spec().hidden_size;
-  const auto count =
-      std::count_if(chunks.begin(), chunks.end(), [](const ScheduledChunk& c) { return c.samples(); });
-  const TensorView last = arena_.tensor(DType::kF32, Shape{count, width});  // [n, H]
-  int64_t row = 0;
+  forward(chunks);
+  rows_.clear();
   for (size_t s = 0; s < chunks.size(); ++s) {
-    if (!chunks[s].samples()) continue;
-    std::memcpy(last.row<float>(row++), hidden.row<float>(sequence_starts_[s + 1] - 1),
-                static_cast<size_t>(width) * sizeof(float));
+    if (chunks[s].samples()) rows_.push_back(static_cast<int32_t>(batch_.end_of(s) - 1));
   }
-  return logits(last);
+  return logits_of_rows();
+}
+
+void ModelRunner::follow(const Order& order) {
+  Communicator& communicator = decoder_.context().communicator;
+  if (order.kind == OrderKind::kForward) {
+    batch_.receive(communicator, order);
+    return forward_batch();
+  }
+  const int64_t count = order.numbers[0];
+  check(order.kind == OrderKind::kLogits && count >= 0 && count <= limits_.max_logit_rows,
+        "a runner follows orders within its limits");
+  rows_.resize(static_cast<size_t>(count));
+  communicator.broadcast_values(std::span(rows_));
+  (void)head({});
 }
 
 }  // namespace octet

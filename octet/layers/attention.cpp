@@ -8,21 +8,25 @@ namespace {
 
 constexpr int64_t kAlignmentSlack = 128;
 
-LinearSpec qkv_spec(const AttentionLayerSpec& spec) {
+LinearSpec qkv_spec(const AttentionLayerSpec& spec, const HeadShare& heads) {
   const int64_t key_rows = spec.num_key_value_heads * spec.head_dim;
-  return {.name = spec.name + ".qkv_proj",
-          .members = {{spec.name + "." + spec.names.q_proj, spec.num_attention_heads * spec.head_dim},
-                      {spec.name + "." + spec.names.k_proj, key_rows},
-                      {spec.name + "." + spec.names.v_proj, key_rows}},
-          .in_features = spec.hidden_size,
-          .bias = spec.qkv_bias};
+  const IndexRange queries = elements_of(heads.query_heads, spec.head_dim);
+  const IndexRange keys = elements_of(heads.key_value_heads, spec.head_dim);
+  return {
+      .name = spec.name + ".qkv_proj",
+      .members = {{spec.name + "." + spec.names.q_proj, spec.num_attention_heads * spec.head_dim, queries},
+                  {spec.name + "." + spec.names.k_proj, key_rows, keys},
+                  {spec.name + "." + spec.names.v_proj, key_rows, keys}},
+      .in_features = spec.hidden_size,
+      .bias = spec.qkv_bias};
 }
 
-LinearSpec output_spec(const AttentionLayerSpec& spec) {
+LinearSpec output_spec(const AttentionLayerSpec& spec, const HeadShare& heads) {
   return {.name = spec.name + "." + spec.names.o_proj,
           .members = {{spec.name + "." + spec.names.o_proj, spec.hidden_size}},
           .in_features = spec.num_attention_heads * spec.head_dim,
-          .bias = spec.output_bias};
+          .bias = spec.output_bias,
+          .cols = elements_of(heads.query_heads, spec.head_dim)};
 }
 
 /// Columns [begin, begin + cols) of a float32 matrix.
@@ -73,8 +77,9 @@ class Rotation final : public QueryKeyStep {
 AttentionLayer::AttentionLayer(const LayerContext& context, const AttentionLayerSpec& spec)
     : context_(context),
       spec_(spec),
-      qkv_proj_(context, qkv_spec(spec)),
-      o_proj_(context, output_spec(spec)) {
+      heads_(head_share(spec.num_attention_heads, spec.num_key_value_heads, context.communicator)),
+      qkv_proj_(context, qkv_spec(spec, heads_)),
+      o_proj_(context, output_spec(spec, heads_)) {
   if (spec.qk_norm) steps_.push_back(std::make_unique<HeadNorms>(context, spec));
   if (spec.rotate) steps_.push_back(std::make_unique<Rotation>(context, spec));
 }
@@ -90,8 +95,8 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
   const ArenaScope scope(arena);
   Backend& backend = context_.backend;
   const int64_t tokens = batch.tokens();
-  const int64_t query_cols = spec_.num_attention_heads * spec_.head_dim;
-  const int64_t key_cols = spec_.num_key_value_heads * spec_.head_dim;
+  const int64_t query_cols = o_proj_.in_features();
+  const int64_t key_cols = heads_.key_value_heads.size() * spec_.head_dim;
 
   const TensorView qkv = arena.tensor(DType::kF32, Shape{tokens, query_cols + 2 * key_cols});
   qkv_proj_.forward(x, qkv, arena);
@@ -102,7 +107,7 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
   backend.kv_store(k, v, batch.slots, cache);
 
   const TensorView attended = arena.tensor(DType::kF32, Shape{tokens, query_cols});
-  const AttentionSpec attention{.query_heads = spec_.num_attention_heads,
+  const AttentionSpec attention{.query_heads = heads_.query_heads.size(),
                                 .scale = 1.0F / std::sqrt(static_cast<float>(spec_.head_dim)),
                                 .sliding_window = spec_.sliding_window};
   backend.attention(q, cache, batch.layout, attention, attended);

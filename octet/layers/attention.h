@@ -9,6 +9,7 @@
 #include "octet/layers/linear.h"
 #include "octet/layers/norm.h"
 #include "octet/layers/positions.h"
+#include "octet/layers/shard.h"
 
 namespace octet {
 
@@ -52,7 +53,8 @@ class AttentionLayer {
   AttentionLayer(const LayerContext& context, const AttentionLayerSpec& spec);
 
   void declare(std::vector<Parameter>& parameters);
-  /// x [T, H] (normalized) -> y [T, H]; writes this step's keys and values to `cache` first.
+  /// x [T, H] (normalized) -> y [T, H], of a model that is cut this rank's part of the sum; writes this
+  /// step's keys and values to `cache` first.
   void forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache,
                TensorView y, Arena& arena) const;
   [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
@@ -60,7 +62,8 @@ class AttentionLayer {
  private:
   LayerContext context_;
   AttentionLayerSpec spec_;
-  Linear qkv_proj_;                                   // [(Hq + 2 Hk) D, H]
+  HeadShare heads_;                                   // of this rank
+  Linear qkv_proj_;                                   // [(Hq + 2 Hk) D, H], Hq and Hk of this rank
   Linear o_proj_;                                     // [H, Hq D]
   std::vector<std::unique_ptr<QueryKeyStep>> steps_;  // norms of heads, rotation: what the model has of them
 };

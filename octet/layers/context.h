@@ -6,14 +6,17 @@
 #include <span>
 
 #include "octet/backend/backend.h"
+#include "octet/comm/communicator.h"
 #include "octet/core/arena.h"
 #include "octet/quant/quant_spec.h"
 
 namespace octet {
 
-/// Given at construction; backend and spec must outlive the layers.
+/// Given at construction; backend, communicator and spec must outlive the layers.
 struct LayerContext {
   Backend& backend;
+  /// The ranks over which the model is cut: each layer holds the part of this one.
+  Communicator& communicator;
   const QuantSpec& quant_spec;
   DType compute_dtype = DType::kBF16;  ///< `--dtype`: F32, F16 or BF16
 

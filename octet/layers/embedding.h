@@ -39,9 +39,9 @@ class Vocabulary {
   virtual void declare_embedding(std::vector<Parameter>& parameters);
   virtual void declare_lm_head(std::vector<Parameter>& parameters);
 
-  /// ids [T], each in [0, V) -> y [T, H] float32.
+  /// ids [T], each in [0, V) -> y [T, H] float32, the same on every rank.
   virtual void embed(std::span<const int32_t> ids, TensorView y, Arena& arena) const;
-  /// x [L, H] float32 -> logits [L, V] float32.
+  /// x [L, H] float32 -> logits [L, V] float32, on rank 0; other ranks' y is left as it is and may be empty.
   virtual void logits(ConstTensorView x, TensorView y, Arena& arena) const;
   /// Arena bytes that `embed` and `logits` need at most.
   [[nodiscard]] virtual int64_t embed_scratch_bytes(int64_t tokens) const;
@@ -52,8 +52,20 @@ class Vocabulary {
  private:
   [[nodiscard]] const StoredMatrix& head() const { return spec_.tied ? embedding_ : lm_head_; }
 
+  [[nodiscard]] bool is_cut() const { return rows_.size() != spec_.vocab_size; }
+  [[nodiscard]] bool holds(int32_t id) const { return id >= rows_.begin && id < rows_.end; }
+  [[nodiscard]] int64_t embed_own(std::span<const int32_t> ids, int64_t first, TensorView y) const;
+  [[nodiscard]] int64_t clear_others(std::span<const int32_t> ids, int64_t first, TensorView y) const;
+  /// What rank 0 gathers into.
+  struct Gathered {
+    std::span<int64_t> sizes;  // bytes of each rank
+    TensorView all;            // some rows of logits
+  };
+  void gather_rows(ConstTensorView own, const Gathered& room, TensorView y) const;
+
   LayerContext context_;
   VocabularySpec spec_;
+  IndexRange rows_;         // of the vocabulary, those of this rank: V below
   StoredMatrix embedding_;  // [V, H]
   StoredMatrix lm_head_;    // [V, H], unused when tied
 };

@@ -12,20 +12,30 @@ std::vector<std::string> modules_of(const LinearSpec& spec) {
   return modules;
 }
 
+int64_t rows_of(const LinearMember& member) {
+  return member.rows ? member.rows->size() : member.out_features;
+}
+
 constexpr int64_t kAlignmentSlack = 128;
 
 }  // namespace
 
 Linear::Linear(const LayerContext& context, LinearSpec spec) : context_(context), spec_(std::move(spec)) {
   weight_.name = spec_.name;
-  weight_.cols = spec_.in_features;
+  weight_.cols = spec_.cols ? spec_.cols->size() : spec_.in_features;
   weight_.rule = context_.quant_spec.merged_rule(modules_of(spec_));
   for (const LinearMember& member : spec_.members) {
-    weight_.member_rows.push_back(member.out_features);
-    weight_.rows += member.out_features;
+    weight_.member_rows.push_back(rows_of(member));
+    weight_.rows += rows_of(member);
   }
   bias_.name = spec_.name + ".bias";
-  bias_.size = spec_.bias ? weight_.rows : 0;
+  for (const LinearMember& member : spec_.members) bias_.size += spec_.bias ? bias_range(member).size() : 0;
+}
+
+/// Of a sum over the ranks, the first has the bias.
+IndexRange Linear::bias_range(const LinearMember& member) const {
+  if (spec_.cols && context_.communicator.rank() != 0) return {};
+  return member.rows.value_or(IndexRange{.begin = 0, .end = member.out_features});
 }
 
 void Linear::declare(std::vector<Parameter>& parameters) {
@@ -36,16 +46,20 @@ void Linear::declare(std::vector<Parameter>& parameters) {
                           .destination = &weight_,
                           .offset = row,
                           .required = true,
-                          .twin = {}});
+                          .twin = {},
+                          .slice = {.rows = member.rows, .cols = spec_.cols}});
     if (spec_.bias) {
-      parameters.push_back({.name = member.module + ".bias",
-                            .shape = Shape{member.out_features},
-                            .destination = &bias_,
-                            .offset = row,
-                            .required = true,
-                            .twin = {}});
+      const bool cut = member.rows || spec_.cols;
+      parameters.push_back(
+          {.name = member.module + ".bias",
+           .shape = Shape{member.out_features},
+           .destination = &bias_,
+           .offset = bias_.size == 0 ? 0 : row,
+           .required = true,
+           .twin = {},
+           .slice = {.rows = cut ? std::optional(bias_range(member)) : std::nullopt, .cols = {}}});
     }
-    row += member.out_features;
+    row += rows_of(member);
   }
   declare_input_scales(context_, modules_of(spec_), weight_, parameters);
 }

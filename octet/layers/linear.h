@@ -2,6 +2,7 @@
 /// y = x * W^T + b: the layer that nearly all of a model's bytes are in.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ namespace octet {
 struct LinearMember {
   std::string module;  ///< checkpoint name without ".weight" and ".bias"
   int64_t out_features = 0;
+  std::optional<IndexRange> rows = std::nullopt;  ///< those that this rank holds; nullopt: all
 };
 
 struct LinearSpec {
@@ -22,6 +24,9 @@ struct LinearSpec {
   std::vector<LinearMember> members;  ///< stacked one below the other: [q; k; v], [gate; up], or one
   int64_t in_features = 0;
   bool bias = false;
+  /// The columns that this rank holds; nullopt: all. The results of the ranks are then parts of a sum, and
+  /// rank 0's has the bias.
+  std::optional<IndexRange> cols = std::nullopt;
 };
 
 /// Stored in FP8 or as in the file, as the QuantSpec says for its members, which must agree.
@@ -35,7 +40,8 @@ class Linear {
   /// Appends this layer's parameters; they point into the layer.
   void declare(std::vector<Parameter>& parameters);
 
-  [[nodiscard]] int64_t in_features() const { return spec_.in_features; }
+  /// Of this rank.
+  [[nodiscard]] int64_t in_features() const { return weight_.cols; }
   [[nodiscard]] int64_t out_features() const { return weight_.rows; }
 
   /// x [T, in] float32 -> y [T, out] float32. Scratch comes from the arena and is given back.
@@ -44,9 +50,11 @@ class Linear {
   [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
 
  private:
+  [[nodiscard]] IndexRange bias_range(const LinearMember& member) const;
+
   LayerContext context_;
   LinearSpec spec_;
-  StoredMatrix weight_;  // [out, in]
+  StoredMatrix weight_;  // [out, in], this rank's part
   StoredVector bias_;    // [out] or empty
 };
 

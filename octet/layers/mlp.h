@@ -29,7 +29,7 @@ class FeedForward {
  public:
   virtual ~FeedForward() = default;
   virtual void declare(std::vector<Parameter>& parameters) = 0;
-  /// x [T, H] -> y [T, H].
+  /// x [T, H] -> y [T, H]: of a model that is cut, this rank's part of the sum.
   virtual void forward(ConstTensorView x, TensorView y, Arena& arena) const = 0;
   [[nodiscard]] virtual int64_t scratch_bytes(int64_t tokens) const = 0;
 };
@@ -44,7 +44,6 @@ class Mlp final : public FeedForward {
 
  private:
   LayerContext context_;
-  MlpSpec spec_;
   Linear gate_up_proj_;  // [2 I, H]
   Linear down_proj_;     // [H, I]
 };
@@ -60,7 +59,6 @@ class PlainMlp final : public FeedForward {
 
  private:
   LayerContext context_;
-  MlpSpec spec_;
   Linear up_proj_;    // [I, H]
   Linear down_proj_;  // [H, I]
 };

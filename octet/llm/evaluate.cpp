@@ -72,10 +72,7 @@ class EvaluateRun {
   EvaluateRun(LLM& llm, const EvaluateOptions& options, Windows windows)
       : llm_(llm), options_(options), windows_(std::move(windows)) {
     if (!options.reference) return;
-    QuantOptions plain;
-    plain.quantization.reset();
-    plain.activation_scheme = ActivationScheme::kNone;
-    reference_spec_ = std::make_unique<QuantSpec>(plain);
+    reference_spec_ = std::make_unique<QuantSpec>(reference_options());
     reference_ = std::make_unique<LayerwiseRun>(llm.model(), *reference_spec_, window_size());
   }
 

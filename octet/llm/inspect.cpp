@@ -82,7 +82,7 @@ Inspection inspect(Model& model, std::optional<DType> kv_cache_dtype) {
   result.plan = model.plan();
   result.max_position_embeddings = model.spec().max_position_embeddings;
   result.kv_cache_bytes_per_token =
-      kv_cache_spec(model.spec(), kv_cache_dtype.value_or(model.dtype())).bytes_per_token();
+      kv_cache_spec(model.decoder(), kv_cache_dtype.value_or(model.dtype())).bytes_per_token();
   for (const PlanGroup& group : result.plan.groups) result.parameters += group.elements;
   for (const Switch& option : kSwitches) {
     result.options.push_back(planned_saving(model, option, result.kv_cache_bytes_per_token));

@@ -5,18 +5,17 @@
 #include <numeric>
 
 #include "octet/base/checked_math.h"
+#include "octet/engine/engine.h"
 
 namespace octet {
 namespace {
 
-constexpr int64_t kBlock = 32;
+constexpr int64_t kBlock = kKvBlockSize;
 
-KvCacheSpec one_layer(const DecoderSpec& spec, DType dtype) {
-  return {.layers = 1,
-          .heads = spec.num_key_value_heads,
-          .head_dim = spec.head_dim,
-          .dtype = dtype,
-          .block_size = kBlock};
+KvCacheSpec one_layer(const Decoder& decoder, DType dtype) {
+  KvCacheSpec spec = kv_cache_spec(decoder, dtype);
+  spec.layers = 1;
+  return spec;
 }
 
 /// A batch of one sequence whose blocks lie in order: slot = position.
@@ -49,8 +48,9 @@ struct Chunk {
 
 LayerwiseRun::LayerwiseRun(Model& model, const QuantSpec& quant_spec, int64_t window)
     : model_(model),
+      window_(window),
       decoder_(model.make_decoder(quant_spec)),
-      cache_(model.backend(), one_layer(model.spec(), model.dtype()), ceil_div(window, kBlock)),
+      cache_(model.backend(), one_layer(*decoder_, model.dtype()), ceil_div(window, kBlock)),
       arena_(Buffer(model.backend().allocator(), model.ledger(), "workspace",
                     decoder_->workspace_bytes(kLayerwiseChunk, kLayerwiseLogitRows))) {}
 
@@ -62,8 +62,58 @@ TensorView LayerwiseRun::hidden(size_t window) {
           Shape{starts_[window + 1] - starts_[window], width}};
 }
 
+QuantOptions reference_options() {
+  QuantOptions plain;
+  plain.quantization.reset();
+  plain.activation_scheme = ActivationScheme::kNone;
+  return plain;
+}
+
 void LayerwiseRun::run(std::span<const std::vector<int32_t>> windows,
                        const std::function<void(double)>& progress) {
+  send(windows);
+  run_windows(windows, progress);
+}
+
+void LayerwiseRun::follow(const Order& order) {
+  if (order.kind == OrderKind::kReferenceRun) return run_windows(receive(order), [](double) {});
+  arena_.rewind(0);
+  (void)head(static_cast<size_t>(order.numbers[0]), order.numbers[1], order.numbers[2], {});
+}
+
+void LayerwiseRun::send(std::span<const std::vector<int32_t>> windows) {
+  Communicator& communicator = model_.communicator();
+  if (communicator.world_size() == 1) return;
+  std::vector<int64_t> lengths;
+  std::vector<int32_t> ids;
+  for (const auto& window : windows) {
+    lengths.push_back(static_cast<int64_t>(window.size()));
+    ids.insert(ids.end(), window.begin(), window.end());
+  }
+  give_order(communicator,
+             {.kind = OrderKind::kReferenceRun,
+              .numbers = {static_cast<int64_t>(lengths.size()), static_cast<int64_t>(ids.size()), window_}});
+  communicator.broadcast_values(std::span(lengths));
+  communicator.broadcast_values(std::span(ids));
+}
+
+std::vector<std::vector<int32_t>> LayerwiseRun::receive(const Order& order) {
+  std::vector<int64_t> lengths(static_cast<size_t>(order.numbers[0]));
+  std::vector<int32_t> ids(static_cast<size_t>(order.numbers[1]));
+  model_.communicator().broadcast_values(std::span(lengths));
+  model_.communicator().broadcast_values(std::span(ids));
+  std::vector<std::vector<int32_t>> windows;
+  auto next = ids.begin();
+  for (const int64_t length : lengths) {
+    check(length <= ids.end() - next, "windows are made of the ids that come with them");
+    windows.emplace_back(next, next + length);
+    next += length;
+  }
+  return windows;
+}
+
+void LayerwiseRun::run_windows(std::span<const std::vector<int32_t>> windows,
+                               const std::function<void(double)>& progress) {
   release_parameters(head_);
   starts_.assign(1, 0);
   for (const auto& window : windows) starts_.push_back(starts_.back() + static_cast<int64_t>(window.size()));
@@ -120,10 +170,15 @@ void LayerwiseRun::run_layer(int64_t layer, std::span<const std::vector<int32_t>
 }
 
 ConstTensorView LayerwiseRun::logits(size_t index, int64_t begin, int64_t end) {
+  give_order(model_.communicator(),
+             {.kind = OrderKind::kReferenceLogits, .numbers = {static_cast<int64_t>(index), begin, end}});
   arena_.rewind(0);
-  const TensorView result = arena_.tensor(DType::kF32, Shape{end - begin, model_.spec().vocab_size});
-  decoder_->logits(hidden(index).slice_rows(begin, end), result, arena_);
-  return result;
+  return head(index, begin, end, arena_.tensor(DType::kF32, Shape{end - begin, model_.spec().vocab_size}));
+}
+
+TensorView LayerwiseRun::head(size_t index, int64_t begin, int64_t end, TensorView logits) {
+  decoder_->logits(hidden(index).slice_rows(begin, end), logits, arena_);
+  return logits;
 }
 
 }  // namespace octet

@@ -2,6 +2,7 @@
 #include "octet/llm/llm.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <unordered_map>
 
@@ -114,20 +115,23 @@ class GenerateCall {
 
 }  // namespace
 
-CachePlan plan_cache(Model& model, const LlmOptions& options) {
-  const DecoderSpec& spec = model.spec();
-  CachePlan plan;
-  plan.dtype = options.kv_cache_dtype.value_or(model.dtype());
-  plan.bytes_per_token = kv_cache_spec(spec, plan.dtype).bytes_per_token();
+namespace {
+
+/// Tokens that fit on every rank: what is given or, where nothing is, what is left, each rank's share of it.
+int64_t cache_room(Model& model, const LlmOptions& options, int64_t bytes_per_token) {
+  const int64_t available = available_memory_bytes() / model.communicator().local_ranks();
+  const int64_t left = std::max<int64_t>(0, available - model.plan().peak_bytes - kMemoryReserve);
+  return model.communicator().all_reduce_min(
+      blocks_to_tokens(options.kv_cache_memory.value_or(left), bytes_per_token));
+}
+
+void fit_cache(CachePlan& plan, const DecoderSpec& spec, const LlmOptions& options, int64_t room) {
   const int64_t asked = options.max_model_len.value_or(spec.max_position_embeddings);
   if (asked < 1 || asked > spec.max_position_embeddings) {
     throw ConfigError("--max-model-len: expected 1 to " + std::to_string(spec.max_position_embeddings) +
                       " (the model's max_position_embeddings), found " + std::to_string(asked));
   }
   const int64_t wanted = round_up(asked, kKvBlockSize) * options.max_num_seqs;
-  const int64_t left =
-      std::max<int64_t>(0, available_memory_bytes() - model.plan().peak_bytes - kMemoryReserve);
-  const int64_t room = blocks_to_tokens(options.kv_cache_memory.value_or(left), plan.bytes_per_token);
   plan.tokens = options.kv_cache_memory ? room : std::min(wanted, room);
   plan.max_model_len = std::min(asked, plan.tokens);
   if (plan.tokens < kKvBlockSize || (options.max_model_len && plan.max_model_len < asked)) {
@@ -138,6 +142,20 @@ CachePlan plan_cache(Model& model, const LlmOptions& options) {
         std::to_string(plan.tokens * plan.bytes_per_token) +
         " bytes); lower --max-model-len, raise --kv-cache-memory, or take --kv-cache-dtype fp8");
   }
+}
+
+}  // namespace
+
+CachePlan plan_cache(Model& model, const LlmOptions& options) {
+  CachePlan plan;
+  plan.dtype = options.kv_cache_dtype.value_or(model.dtype());
+  plan.bytes_per_token = kv_cache_spec(model.decoder(), plan.dtype).bytes_per_token();
+  const int64_t room = cache_room(model, options, plan.bytes_per_token);
+  if (model.communicator().rank() == 0) fit_cache(plan, model.spec(), options, room);
+  std::array<int64_t, 2> decided{plan.max_model_len, plan.tokens};
+  model.communicator().broadcast_values(std::span(decided));
+  plan.max_model_len = decided[0];
+  plan.tokens = decided[1];
   return plan;
 }
 
@@ -153,9 +171,11 @@ std::optional<Tokenizer> open_tokenizer(const std::filesystem::path& folder, int
 }
 
 LLM::LLM(const std::filesystem::path& folder, const LlmOptions& options)
-    : model_(std::make_unique<Model>(folder, options.model)),
-      tokenizer_(open_tokenizer(folder, model_->spec().vocab_size)),
-      chat_template_(ChatTemplate::open(folder)) {
+    : model_(std::make_unique<Model>(folder, options.model)) {
+  if (model_->communicator().rank() == 0) {
+    tokenizer_ = open_tokenizer(folder, model_->spec().vocab_size);
+    chat_template_ = ChatTemplate::open(folder);
+  }
   const CachePlan cache = plan_cache(*model_, options);
   model_->load();
   engine_ = std::make_unique<Engine>(model_->decoder(),

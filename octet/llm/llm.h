@@ -21,9 +21,9 @@ namespace octet {
 
 struct LlmOptions {
   ModelOptions model;
-  std::optional<DType> kv_cache_dtype;  ///< nullopt: the model's dtype
-  std::optional<int64_t>
-      kv_cache_memory;  ///< bytes; nullopt: what max_model_len x max_num_seqs needs, at most what is left
+  std::optional<DType> kv_cache_dtype;     ///< nullopt: the model's dtype
+  std::optional<int64_t> kv_cache_memory;  ///< bytes, of each rank; nullopt: what max_model_len x
+                                           ///< max_num_seqs needs, at most what is left
   std::optional<int64_t>
       max_model_len;  ///< nullopt: the model's positions, or fewer where the cache is smaller
   int64_t max_num_seqs = 1;
@@ -57,10 +57,12 @@ struct CachePlan {
   [[nodiscard]] int64_t bytes() const { return tokens * bytes_per_token; }
 };
 
-/// Throws ConfigError when the asked context fits neither the model nor the memory, with all numbers.
+/// As rank 0's options say, and as much as fits on every rank. Called on all ranks at once. Throws
+/// ConfigError when the asked context fits neither the model nor the memory, with all numbers.
 [[nodiscard]] CachePlan plan_cache(Model& model, const LlmOptions& options);
 
-/// Not thread-safe: one call at a time.
+/// Not thread-safe: one call at a time. Of a model that is cut, the LLM of rank 0 does what is below, and
+/// those of the other ranks `follow` it (follow.h).
 class LLM {
  public:
   /// Opens and loads. A folder without a tokenizer can still work on token ids.

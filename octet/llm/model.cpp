@@ -23,6 +23,8 @@ std::string mebibytes(int64_t bytes) {
 Model::Model(std::filesystem::path folder, ModelOptions options)
     : folder_(std::move(folder)),
       options_(std::move(options)),
+      communicator_(options_.communicator != nullptr ? *options_.communicator : alone_),
+      peers_(communicator_),
       generation_config_(read_generation_config(folder_)),
       backend_(make_backend(options_.device, ledger_)) {
   read_config();
@@ -96,6 +98,7 @@ void Model::warn_of_options() {
 
 std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
   const LayerContext context{.backend = *backend_,
+                             .communicator = communicator_,
                              .quant_spec = quant_spec,
                              .compute_dtype = options_.dtype.value_or(decoder_spec_.dtype)};
   return std::make_unique<Decoder>(context, decoder_spec_);
@@ -124,7 +127,7 @@ std::unique_ptr<WeightSource> Model::make_source() {
   return std::make_unique<CheckpointSource>(*checkpoint_);
 }
 
-LoadOptions Model::load_options() const {
+LoadOptions Model::load_options() {
   LoadOptions load;
   load.compute_dtype = dtype();
   load.allow_nonfinite = options_.allow_nonfinite;
@@ -133,6 +136,7 @@ LoadOptions Model::load_options() const {
   load.skip.insert(load.skip.end(), decoder_spec_.skipped_tensors.begin(),
                    decoder_spec_.skipped_tensors.end());
   load.progress = options_.progress;
+  if (communicator_.world_size() > 1) load.peers = &peers_;
   load.warn = options_.warn;
   if (quant_config_ && quant_config_->block_rows && quant_config_->block_cols) {
     load.scale_block = BlockSize{.rows = *quant_config_->block_rows, .cols = *quant_config_->block_cols};
@@ -147,7 +151,8 @@ MemoryPlan Model::plan_with(const QuantOptions& quant) {
 }
 
 void Model::check_memory() const {
-  const int64_t available = available_memory_bytes();
+  // The ranks of a machine share its memory.
+  const int64_t available = available_memory_bytes() / communicator_.local_ranks();
   if (available <= 0 || plan_.peak_bytes <= available) return;
   throw DeviceError(folder_.string() + ": loading needs " + mebibytes(plan_.peak_bytes) +
                     " of memory, but only " + mebibytes(available) +
@@ -157,6 +162,7 @@ void Model::check_memory() const {
 
 const LoadReport& Model::load() {
   check_memory();
+  communicator_.barrier();  // before one of them takes memory
   WeightLoader loader(*backend_, decoder_->parameters(), load_options());
   report_ = loader.pull(*source_);
   return report_;

@@ -11,8 +11,10 @@
 #include "octet/backend/factory.h"
 #include "octet/base/progress.h"
 #include "octet/checkpoint/checkpoint.h"
+#include "octet/comm/single.h"
 #include "octet/core/memory_ledger.h"
 #include "octet/llm/generation_config.h"
+#include "octet/llm/rank_peers.h"
 #include "octet/loading/load_report.h"
 #include "octet/loading/memory_plan.h"
 #include "octet/loading/weight_source.h"
@@ -31,6 +33,9 @@ struct ModelOptions {
   QuantOptions quant;
   std::optional<DType> dtype;  ///< nullopt: the checkpoint's own
   BackendOptions device;
+  /// The ranks over which the model is cut; each has a Model of its own, with the same options. nullptr: this
+  /// process holds it whole. Must outlive the model.
+  Communicator* communicator = nullptr;
   LoadFormat load_format = LoadFormat::kAuto;
   bool allow_nonfinite = false;
   LoadProgressCallback progress;
@@ -55,16 +60,17 @@ class Model {
   [[nodiscard]] Decoder& decoder() { return *decoder_; }
   [[nodiscard]] Backend& backend() { return *backend_; }
   [[nodiscard]] MemoryLedger& ledger() { return ledger_; }
+  [[nodiscard]] Communicator& communicator() { return communicator_; }
   [[nodiscard]] const WeightSource& source() const { return *source_; }
   [[nodiscard]] const QuantSpec& quant_spec() const { return *quant_spec_; }
 
-  /// What loading with the options will take.
+  /// What loading with the options will take, on this rank.
   [[nodiscard]] const MemoryPlan& plan() const { return plan_; }
   /// What it would take with other quantization options.
   [[nodiscard]] MemoryPlan plan_with(const QuantOptions& quant);
 
-  /// Fills all weights. Throws DeviceError beforehand when the machine has less memory left than the plan
-  /// needs.
+  /// Fills all weights, on all ranks at once. Throws DeviceError beforehand when the machine has less memory
+  /// left than the plan needs.
   const LoadReport& load();
   [[nodiscard]] const LoadReport& load_report() const { return report_; }
 
@@ -79,7 +85,7 @@ class Model {
   void refuse_static_activations() const;
   void warn_of_options();
   void warn(const std::string& message) const;
-  [[nodiscard]] LoadOptions load_options() const;
+  [[nodiscard]] LoadOptions load_options();
   void open_checkpoint();
   void choose_names();
   [[nodiscard]] std::unique_ptr<WeightSource> make_source();
@@ -87,6 +93,9 @@ class Model {
 
   std::filesystem::path folder_;
   ModelOptions options_;
+  SingleCommunicator alone_;
+  Communicator& communicator_;
+  RankPeers peers_;
   GenerationConfig generation_config_;
   DecoderSpec decoder_spec_;
   std::optional<QuantConfig> quant_config_;  // of a checkpoint that is in FP8 already

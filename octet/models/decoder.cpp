@@ -100,6 +100,12 @@ TensorView DecoderLayer::scratch(const Batch& batch, Arena& arena) const {
   return arena.tensor(DType::kF32, Shape{batch.tokens(), hidden_size_});
 }
 
+void DecoderLayer::add_of_all_ranks(TensorView update, TensorView hidden) const {
+  context_.communicator.all_reduce_sum(
+      {update.row<float>(0), static_cast<size_t>(update.rows() * update.cols())});
+  context_.backend.add(update, hidden);
+}
+
 int64_t DecoderLayer::scratch_bytes(int64_t tokens) const {
   return 2 * (tokens * hidden_size_ * kFloatBytes + kAlignmentSlack) +
          std::max(self_attn_.scratch_bytes(tokens), mlp_->scratch_bytes(tokens));
@@ -112,10 +118,10 @@ void PreNormLayer::forward(TensorView hidden, const Batch& batch, const RopeAngl
   const TensorView update = scratch(batch, arena);
   input_layernorm_->forward(hidden, normed);
   self_attn_.forward(normed, batch, angles, cache, update, arena);
-  context_.backend.add(update, hidden);
+  add_of_all_ranks(update, hidden);
   post_attention_layernorm_->forward(hidden, normed);
   mlp_->forward(normed, update, arena);
-  context_.backend.add(update, hidden);
+  add_of_all_ranks(update, hidden);
 }
 
 void PostNormLayer::forward(TensorView hidden, const Batch& batch, const RopeAngles& angles,
@@ -123,10 +129,10 @@ void PostNormLayer::forward(TensorView hidden, const Batch& batch, const RopeAng
   const ArenaScope scope(arena);
   const TensorView update = scratch(batch, arena);
   self_attn_.forward(hidden, batch, angles, cache, update, arena);
-  context_.backend.add(update, hidden);
+  add_of_all_ranks(update, hidden);
   input_layernorm_->forward(hidden, hidden);
   mlp_->forward(hidden, update, arena);
-  context_.backend.add(update, hidden);
+  add_of_all_ranks(update, hidden);
   post_attention_layernorm_->forward(hidden, hidden);
 }
 
@@ -193,6 +199,11 @@ void Decoder::final_norm(TensorView hidden) const {
   norm_->forward(hidden, hidden);
 }
 
+int64_t Decoder::key_value_heads() const {
+  return head_share(spec_.num_attention_heads, spec_.num_key_value_heads, context_.communicator)
+      .key_value_heads.size();
+}
+
 void Decoder::logits(ConstTensorView hidden, TensorView logits, Arena& arena) const {
   vocabulary_->logits(hidden, logits, arena);
 }
@@ -204,8 +215,9 @@ int64_t Decoder::workspace_bytes(int64_t tokens, int64_t logit_rows) const {
   const int64_t angles = positions_->angle_bytes(tokens);
   int64_t layer = 0;
   for (const auto& l : layers_) layer = std::max(layer, l->scratch_bytes(tokens));
-  const int64_t head = logit_rows * (spec_.vocab_size + spec_.hidden_size) * kFloatBytes +
-                       2 * kAlignmentSlack + vocabulary_->scratch_bytes(logit_rows);
+  const int64_t columns = context_.communicator.rank() == 0 ? spec_.vocab_size : 0;  // of logits
+  const int64_t head = logit_rows * (columns + spec_.hidden_size) * kFloatBytes + 2 * kAlignmentSlack +
+                       vocabulary_->scratch_bytes(logit_rows);
   return hidden + std::max({embedding, angles + layer, head});
 }
 

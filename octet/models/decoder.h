@@ -30,6 +30,8 @@ class DecoderLayer {
 
  protected:
   [[nodiscard]] TensorView scratch(const Batch& batch, Arena& arena) const;  // [T, H]
+  /// hidden += the sum of the ranks' updates.
+  void add_of_all_ranks(TensorView update, TensorView hidden) const;
 
   LayerContext context_;
   int64_t hidden_size_;
@@ -55,7 +57,8 @@ class PostNormLayer final : public DecoderLayer {
                Arena& arena) const override;
 };
 
-/// Holds its layers; the weights come with loading. The steps are const and keep no state: the cache and the
+/// Holds its layers; the weights come with loading. Of a model that is cut over several ranks it holds this
+/// rank's part, and all ranks take the same steps. The steps are const and keep no state: the cache and the
 /// arena are the caller's.
 class Decoder {
  public:
@@ -81,7 +84,11 @@ class Decoder {
                      Arena& arena) const;
   void final_norm(TensorView hidden) const;
 
-  /// hidden [L, H] (rows of what `forward` returned) -> logits [L, V].
+  /// Heads whose keys and values this rank holds.
+  [[nodiscard]] int64_t key_value_heads() const;
+
+  /// hidden [L, H] (rows of what `forward` returned) -> logits [L, V], on rank 0; other ranks' logits may be
+  /// an empty view.
   void logits(ConstTensorView hidden, TensorView logits, Arena& arena) const;
 
   /// Arena bytes that a step of `tokens` tokens, of which `logit_rows` get logits in the same arena, needs at

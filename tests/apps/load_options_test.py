@@ -198,8 +198,11 @@ class Contradictions(OctetTest):
         self.refused(1, "unknown device \"tpu\"; known devices: auto, cpu, reference", *self.WORDS, "--device", "tpu")
         self.refused(1, "isa: an instruction set can be chosen", *self.WORDS, "--device", "reference", "--isa", "avx2")
 
-    def test_more_than_one_process_is_refused_by_this_build(self):
-        self.refused(1, "--tensor-parallel-size 2: this build has no communicator", *self.WORDS, "--tensor-parallel-size", "2")
+    def test_more_than_one_process_is_refused_where_there_is_one(self):
+        if "over MPI" in self.done("--version"):
+            self.refused(2, "--tensor-parallel-size 2: expected 2 processes, found 1", *self.WORDS, "--tensor-parallel-size", "2")
+        else:
+            self.refused(1, "--tensor-parallel-size 2: this build has no MPI", *self.WORDS, "--tensor-parallel-size", "2")
         self.done(*self.WORDS, "-n", "1", "--tensor-parallel-size", "1")
 
 

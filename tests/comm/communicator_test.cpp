@@ -4,10 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <new>
 
 #include "octet/base/error.h"
 #include "octet/comm/factory.h"
+#include "octet/comm/planning.h"
 #include "octet/comm/single.h"
 #include "tests/comm/communicator_checks.h"
 #include "tests/comm/thread_world.h"
@@ -34,6 +36,17 @@ TEST(Communicator, ARankThatFailsEndsTheOthersWait) {
                                     c.barrier();
                                   }),
                FormatError);
+}
+
+TEST(Communicator, APlannedRankKnowsItsPlaceAndRefusesToMeetOthers) {
+  PlanningCommunicator planned(1, 3);
+  EXPECT_EQ(planned.rank(), 1);
+  EXPECT_EQ(planned.world_size(), 3);
+  EXPECT_THROW(planned.barrier(), ArgumentError);
+  EXPECT_THROW((void)planned.all_reduce_min(1), ArgumentError);
+  std::array<float, 2> values{};
+  EXPECT_THROW(planned.all_reduce_sum(values), ArgumentError);
+  EXPECT_THROW(planned.broadcast_values(std::span(values)), ArgumentError);
 }
 
 TEST(Communicator, OneRankNeedsNoTransport) {

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "octet/backend/reference/reference_backend.h"
+#include "octet/comm/single.h"
 
 namespace octet {
 namespace {
@@ -15,6 +16,7 @@ class PositionsTest : public ::testing::Test {
  protected:
   MemoryLedger ledger_;
   ReferenceBackend backend_{ledger_};
+  SingleCommunicator communicator_;
   Arena arena_{Buffer(backend_.allocator(), ledger_, "test", 1 << 16)};
 };
 
@@ -49,7 +51,8 @@ TEST_F(PositionsTest, LearnedPositionsAreNeverQuantizedAndStandBehindTheirOffset
   QuantOptions options;
   options.fp8_embedding = true;
   const QuantSpec quant(options);
-  const LayerContext context{.backend = backend_, .quant_spec = quant, .compute_dtype = DType::kF32};
+  const LayerContext context{
+      .backend = backend_, .communicator = communicator_, .quant_spec = quant, .compute_dtype = DType::kF32};
   LearnedPositions positions(context, {.name = "positions", .positions = 3, .offset = 2, .hidden_size = 2});
   std::vector<Parameter> parameters;
   positions.declare(parameters);

@@ -32,7 +32,7 @@ std::vector<OptionSaving> planned(Model& model) {
 
 std::vector<OptionSaving> measured(Model& model) {
   model.load();
-  return savings_of_loaded(model, kv_cache_spec(model.spec(), model.dtype()).bytes_per_token());
+  return savings_of_loaded(model, kv_cache_spec(model.decoder(), model.dtype()).bytes_per_token());
 }
 
 int64_t saved_by(const std::vector<OptionSaving>& savings, const std::string& option) {
