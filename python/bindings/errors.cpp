@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Which error of the library is which exception in Python: the one table. Out of memory (std::bad_alloc) is
-/// MemoryError by nanobind's own.
+/// Which error of the library is which exception in Python: the one table. All are octet.Error as well. Out
+/// of memory (std::bad_alloc) is MemoryError by nanobind's own.
 #include "octet/base/error.h"
 
 #include "python/bindings/bindings.h"
@@ -9,14 +9,23 @@ namespace octet::python {
 
 namespace nb = nanobind;
 
+namespace {
+
+template <class Kind>
+void add(nb::module_& module, const char* name, const nb::object& error, PyObject* base) {
+  const nb::exception<Kind> type(module, name, nb::make_tuple(error, nb::borrow(base)));
+}
+
+}  // namespace
+
 void register_errors(nb::module_& module) {
   // Later registrations are asked first: the base class comes first.
-  nb::exception<Error>(module, "Error", PyExc_RuntimeError);
-  nb::exception<FormatError>(module, "FormatError", PyExc_ValueError);
-  nb::exception<ConfigError>(module, "ConfigError", PyExc_ValueError);
-  nb::exception<ArgumentError>(module, "ArgumentError", PyExc_ValueError);
-  nb::exception<DeviceError>(module, "DeviceError", PyExc_RuntimeError);
-  nb::exception<Interrupted>(module, "Interrupted", PyExc_RuntimeError);
+  const nb::exception<Error> error(module, "Error", PyExc_Exception);
+  add<FormatError>(module, "FormatError", error, PyExc_ValueError);
+  add<ConfigError>(module, "ConfigError", error, PyExc_ValueError);
+  add<ArgumentError>(module, "ArgumentError", error, PyExc_ValueError);
+  add<DeviceError>(module, "DeviceError", error, PyExc_RuntimeError);
+  add<Interrupted>(module, "Interrupted", error, PyExc_RuntimeError);
 }
 
 }  // namespace octet::python

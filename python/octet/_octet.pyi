@@ -10,22 +10,22 @@ import numpy
 from numpy.typing import NDArray
 
 
-class Error(RuntimeError):
+class Error(Exception):
     pass
 
-class FormatError(ValueError):
+class FormatError(Error, ValueError):
     pass
 
-class ConfigError(ValueError):
+class ConfigError(Error, ValueError):
     pass
 
-class ArgumentError(ValueError):
+class ArgumentError(Error, ValueError):
     pass
 
-class DeviceError(RuntimeError):
+class DeviceError(Error, RuntimeError):
     pass
 
-class Interrupted(RuntimeError):
+class Interrupted(Error, RuntimeError):
     pass
 
 class DType(enum.Enum):

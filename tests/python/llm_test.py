@@ -178,6 +178,13 @@ def test_options_of_a_wrong_type_are_type_errors(demo, options, message):
         octet.LLM(demo, **options)
 
 
+def test_every_error_of_the_library_is_an_octet_error_and_a_builtin_one():
+    for kind, builtin in ((octet.FormatError, ValueError), (octet.ConfigError, ValueError),
+                          (octet.ArgumentError, ValueError), (octet.DeviceError, RuntimeError),
+                          (octet.Interrupted, RuntimeError)):
+        assert issubclass(kind, octet.Error) and issubclass(kind, builtin)
+
+
 def test_folders_that_are_none_and_files_that_are_broken_are_value_errors(tmp_path, demo):
     with pytest.raises(octet.ConfigError, match="no such folder") as missing:
         octet.LLM(tmp_path / "absent")

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""FP8Linear against torch, paired: each figure is the median over rounds in which octet, F.linear in bfloat16 and
+torch._scaled_mm take turns. Through Python, the quantization of the activations included. Weights are cold: copies
+rotate through 256 MiB. Also the time of a call that has next to nothing to multiply.
+
+    PYTHONPATH=build/dev/python python bench/fp8_gemm_torch.py [--quick] [--json FILE]
+"""
+import argparse
+import json
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from octet.torch import FP8GemmOptions, FP8Linear
+from octet.torch._kernels import runtime
+
+SHAPES = ((2048, 2048), (8192, 2048), (4096, 14336))  # N x K
+TOKENS = (1, 8, 64, 512)
+COLD_BYTES = 256 << 20
+ROUND_SECONDS = 4.0  # of one contender of one case; a slower one gets one call
+ROUNDS = 15
+
+
+def seconds(call) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+class Case:
+    """The contenders of one shape, each over its own cold copies of one weight."""
+
+    def __init__(self, n: int, k: int, copies: int) -> None:
+        self.n, self.k = n, k
+        weight = torch.randn(n, k).mul_(0.02).to(torch.bfloat16)
+        self.dense = [weight.clone() for _ in range(copies)]
+        self.fp8 = []
+        self.scaled = []
+        for _ in range(copies):
+            linear = nn.Linear(1, 1, bias=False, dtype=torch.bfloat16)
+            linear.weight = nn.Parameter(weight, requires_grad=False)
+            self.fp8.append(FP8Linear(linear, options=FP8GemmOptions()))
+            self.scaled.append((weight.float() / (weight.abs().max().float() / 448)).to(torch.float8_e4m3fn).t())
+        self.scale = (weight.abs().max().float() / 448).reshape(1, 1)
+        self.turn = 0
+
+    def octet(self, x):
+        return self.fp8[self.turn % len(self.fp8)](x)
+
+    def torch_bf16(self, x):
+        return F.linear(x, self.dense[self.turn % len(self.dense)])
+
+    def torch_scaled_mm(self, x):
+        scale = (x.abs().amax().float() / 448).reshape(1, 1)
+        codes = (x.float() / scale).clamp(-448, 448).to(torch.float8_e4m3fn)
+        return torch._scaled_mm(codes, self.scaled[self.turn % len(self.scaled)], scale_a=scale, scale_b=self.scale,
+                                out_dtype=torch.bfloat16)
+
+    def check(self, x) -> None:
+        """The answers must be those of the same matrix before they are timed."""
+        y, expected = self.octet(x).float(), self.torch_bf16(x).float()
+        error = ((y - expected).norm() / expected.norm()).item()
+        if not error < 0.06:
+            raise SystemExit(f"{self.n}x{self.k}: octet is {error:.3f} away from bfloat16")
+
+
+def measure(case: Case, tokens: int, rounds: int) -> dict:
+    x = torch.randn(tokens, case.k, dtype=torch.bfloat16)
+    case.check(x)
+    contenders = {"octet": case.octet, "bf16": case.torch_bf16, "scaled_mm": case.torch_scaled_mm}
+    times = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            if sum(times[name]) < ROUND_SECONDS:
+                case.turn += 1
+                times[name].append(seconds(lambda: call(x)))
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    work = 2.0 * tokens * case.n * case.k
+    return {"n": case.n, "k": case.k, "tokens": tokens, "milliseconds": {a: 1e3 * b for a, b in medians.items()},
+            "gigaflops": {name: work / value / 1e9 for name, value in medians.items()},
+            "over_bf16": medians["bf16"] / medians["octet"], "over_scaled_mm": medians["scaled_mm"] / medians["octet"]}
+
+
+def multiply_peak() -> float:
+    """What torch's float32 multiply reaches on this machine, in GFLOP/s: the yardstick where no bf16 unit is."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    return 2.0 * 1024**3 / min(seconds(lambda: a @ b) for _ in range(8)) / 1e9
+
+
+def overhead(storage: str) -> float:
+    """Microseconds of a call of a 16 x 16 layer."""
+    layer = FP8Linear(nn.Linear(16, 16, dtype=torch.bfloat16), options=FP8GemmOptions(fp16_weight_storage=storage))
+    x = torch.randn(1, 16, dtype=torch.bfloat16)
+    return 1e6 * statistics.median(seconds(lambda: layer(x)) for _ in range(5000))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one small shape, few rounds")
+    parser.add_argument("--shape", type=int, choices=range(len(SHAPES)), help="only this shape: 0, 1 or 2")
+    parser.add_argument("--json", help="write the figures to this file")
+    arguments = parser.parse_args()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        results = {"device": runtime().describe(), "torch": torch.__version__, "multiply_peak_gigaflops": multiply_peak(),
+                   "call_microseconds": {kind: overhead(kind) for kind in ("discard", "cpu_offload", "keep")},
+                   "cases": []}
+        print(f"{results['device']}, torch {results['torch']}; torch float32 multiply "
+              f"{results['multiply_peak_gigaflops']:.0f} GFLOP/s; a call of a 16 x 16 layer: "
+              + ", ".join(f"{kind} {value:.1f} us" for kind, value in results["call_microseconds"].items()), flush=True)
+        print("| N x K | tokens | octet | bf16 F.linear | _scaled_mm | octet / bf16 | octet / _scaled_mm |")
+        print("|---|---|---|---|---|---|---|", flush=True)
+        shapes = SHAPES if arguments.shape is None else SHAPES[arguments.shape:arguments.shape + 1]
+        for n, k in shapes[:1] if arguments.quick else shapes:
+            case = Case(n, k, 2 if arguments.quick else max(2, COLD_BYTES // (n * k)))
+            for tokens in TOKENS[:2] if arguments.quick else TOKENS:
+                result = measure(case, tokens, 3 if arguments.quick else ROUNDS)
+                results["cases"].append(result)
+                rates = [f"{result['gigaflops'][name]:.1f}" for name in ("octet", "bf16", "scaled_mm")]
+                print(f"| {n} x {k} | {tokens} | {' | '.join(rates)} | {result['over_bf16']:.2f} | "
+                      f"{result['over_scaled_mm']:.1f} |", flush=True)
+            del case
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
