@@ -120,7 +120,8 @@ def multiply(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], ro
         x = x.to(torch.bfloat16)
     shape = x.shape
     cols = shape[-1]
-    if len(shape) == 2 and x.stride(1) == 1:
+    flat = len(shape) == 2
+    if flat and x.stride(1) == 1:
         tokens, stride = shape[0], x.stride(0)
     else:
         x = x.contiguous()
@@ -133,11 +134,11 @@ def multiply(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], ro
             bias = bias.detach().to(device="cpu", dtype=torch.float32).contiguous()
             bias_number = 0
         bias_address = bias.data_ptr()
-    y = torch.empty((*shape[:-1], rows), dtype=out_dtype)
+    y = torch.empty((tokens, rows), dtype=out_dtype)
     runtime().linear(x.data_ptr(), DTYPE_NUMBERS[x.dtype], tokens, stride, codes.data_ptr(), scale.data_ptr(),
                      scale.numel() == 1, rows, cols, bias_address, bias_number, y.data_ptr(),
                      DTYPE_NUMBERS[out_dtype])
-    return y
+    return y if flat else y.view(*shape[:-1], rows)
 
 
 # What was made of a tensor, for as long as both live: weights that modules share have one FP8 form, and codes that

@@ -145,7 +145,7 @@ class FP8Linear(FP8Module):
         dtype = input.dtype
         # The common case in as few steps as Python allows; everything else is sorted out below.
         if (codes is None or not self._direct or self._stale or dtype not in DTYPE_NUMBERS or
-                input.shape[-1:] != (self.in_features,) or not input.is_cpu or not codes.is_cpu or
+                input.ndim == 0 or input.shape[-1] != self.in_features or not input.is_cpu or not codes.is_cpu or
                 input.layout is not torch.strided):
             return self._forward_checked(input)
         linear = self._modules.get("linear")
