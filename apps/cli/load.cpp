@@ -38,6 +38,8 @@ void write_report(LLM& llm, const std::string& path) {
 
 std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console) {
   args.check();
+  if (args.tensor_parallel_size > 1 && args.options.model.communicator == nullptr)
+    throw ConfigError("--tensor-parallel-size: this command runs in one process; leave the option out");
   const std::filesystem::path folder = find_model(args.model);
   const std::string report = report_path(args);
   if (!report.empty()) check_writable(report);
