@@ -3,7 +3,7 @@
 /// is held to it.
 ///
 /// Shape letters: T tokens, S sequences, H hidden, I intermediate, V vocabulary, D head dim, Hq query heads,
-/// Hk key/value heads, R rows, C columns; M, N, K only inside a multiply (N outputs, K inputs).
+/// Hk key/value heads, E experts, R rows, C columns; M, N, K only inside a multiply (N outputs, K inputs).
 ///
 /// Activations are float32 on every host backend. Views handed in must not overlap unless an operation says
 /// so. The operations of a step use the backend's own threads and are called from one thread at a time; those
@@ -36,6 +36,39 @@ struct Activations {
   ConstTensorView dense;  ///< [T, K] float32; empty when `quantized` is set
   Precision precision = Precision::kFloat32;
   std::optional<QuantMatrixView> quantized;  ///< [T, K] row-major FP8, one scale per row or per 1 x group
+};
+
+/// Rows [begin, end) of activations.
+[[nodiscard]] inline Activations activation_rows(const Activations& x, int64_t begin, int64_t end) {
+  Activations part = x;
+  if (!x.quantized) {
+    part.dense = x.dense.slice_rows(begin, end);
+    return part;
+  }
+  QuantMatrixView& q = *part.quantized;
+  q.data += begin * q.cols;
+  q.scales += begin * (q.scale_kind == ScaleKind::kGrid ? q.parts.front().grid_cols : 1);
+  q.rows = end - begin;
+  return part;
+}
+
+/// Some rows of a step and the matrix they are multiplied with: one expert and its tokens.
+struct MatrixGroup {
+  QuantMatrixView w;  ///< [N, K]
+  int64_t begin = 0;  ///< rows [begin, end) of the activations and of the result
+  int64_t end = 0;
+};
+
+/// A matrix [N, K] with a block of rows for each head, of which `count` rows from `first` on are meant: head
+/// h has rows [h * stride + first, h * stride + first + count).
+struct HeadMatrix {
+  QuantMatrixView w;
+  int64_t heads = 0;
+  int64_t stride = 0;
+  int64_t first = 0;
+  int64_t count = 0;
+  int64_t x_stride = 0;  ///< columns of the left operand from one head to the next
+  int64_t y_stride = 0;  ///< of the result
 };
 
 /// How a value becomes a code: q = encode(clamp(quotient)), quotient from x and its scale.
@@ -80,7 +113,7 @@ struct MatrixPlace {
 /// block_size].
 struct KvView {
   std::byte* keys = nullptr;
-  std::byte* values = nullptr;
+  std::byte* values = nullptr;    ///< may be `keys`, as in a latent cache: then each vector is stored once
   float* key_scales = nullptr;    ///< FP8 only
   float* value_scales = nullptr;  ///< FP8 only
   DType dtype = DType::kBF16;     ///< F32, F16, BF16, F8_E4M3 or F8_E5M2
@@ -172,6 +205,32 @@ class Backend {
   /// grid: one for each block of columns, their scaled sums added in order); scales, then bias, in float32.
   /// The bits of a row of y do not depend on T, on the other rows, or on the number of threads. T may be 0.
   virtual void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) = 0;
+
+  /// Several multiplies as one: for each group, rows [begin, end) of y = the same rows of x * w^T, to the bit
+  /// what `gemm` gives for them. Every matrix is [N, K], of any dtype, layout and scales; matrices that are
+  /// in no group are not read.
+  ///   x       [T, K]
+  ///   groups  ascending and disjoint in rows; rows in no group are left as they are; none may be empty
+  ///   y       [T, N] float32
+  virtual void grouped_gemm(const Activations& x, std::span<const MatrixGroup> groups, TensorView y) = 0;
+
+  /// A multiply for each head by its own rows of a stored matrix, which is read as it is stored: y[t, h, n] =
+  /// sum over k of x[t, h, k] * w_h[n, k], to the bit as `gemm` by those rows; `precision` rounds x first.
+  ///   x  [T, heads * x_stride] float32, of each head the first K columns
+  ///   y  [T, heads * y_stride] float32, of each head the first `count` columns are written
+  virtual void gemm_heads(ConstTensorView x, Precision precision, const HeadMatrix& heads, TensorView y) = 0;
+
+  /// The same with the rows as their own transpose: y[t, h, k] = sum over n of x[t, h, n] * w_h[n, k], scales
+  /// included, in float32 in an order that depends on nothing but the matrix.
+  ///   x  [T, heads * x_stride] float32, of each head the first `count` columns
+  ///   y  [T, heads * y_stride] float32, of each head the first K columns are written
+  virtual void gemm_heads_transposed(ConstTensorView x, Precision precision, const HeadMatrix& heads,
+                                     TensorView y) = 0;
+
+  /// Weighted sums of rows: y[t] = sum over j of weights[t, j] * x[rows[t * n + j]], in float32, j ascending.
+  ///   x [R, H], weights [T, n], y [T, H] float32; rows [T * n], each in [0, R)
+  virtual void combine_rows(ConstTensorView x, std::span<const int32_t> rows, ConstTensorView weights,
+                            TensorView y) = 0;
 
   /// y = x / sqrt(mean(x^2) + eps) * weight over each run of D = weight.cols() columns (the whole row, or
   /// each head).

@@ -30,6 +30,14 @@ EngineOptions completed(EngineOptions options, const DecoderSpec& spec) {
 }  // namespace
 
 KvCacheSpec kv_cache_spec(const Decoder& decoder, DType dtype) {
+  if (const auto& latent = decoder.spec().latent) {
+    return {.layers = decoder.spec().num_hidden_layers,
+            .heads = 1,
+            .head_dim = latent->cached_dim(),
+            .dtype = dtype,
+            .block_size = kKvBlockSize,
+            .latent = true};
+  }
   return {.layers = decoder.spec().num_hidden_layers,
           .heads = decoder.key_value_heads(),
           .head_dim = decoder.spec().head_dim,

@@ -32,7 +32,7 @@ int64_t layer_bytes(const KvCacheSpec& spec, int64_t num_blocks) {
 }  // namespace
 
 int64_t KvCacheSpec::bytes_per_token() const {
-  return 2 * layers * (token_value_bytes(*this) + token_scale_bytes(*this));
+  return (latent ? 1 : 2) * layers * (token_value_bytes(*this) + token_scale_bytes(*this));
 }
 
 KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks)
@@ -47,14 +47,15 @@ KvCache::KvCache(Backend& backend, const KvCacheSpec& spec, int64_t num_blocks)
     buffers_.emplace_back(backend.allocator(), backend.ledger(), "kv_cache", bytes);
     std::byte* data = buffers_.back().data();
     KvView view{.keys = data,
-                .values = data + values,
+                .values = spec.latent ? data : data + values,
                 .dtype = spec.dtype,
                 .block_size = spec.block_size,
                 .heads = spec.heads,
                 .head_dim = spec.head_dim};
     if (scales > 0) {
-      view.key_scales = reinterpret_cast<float*>(data + 2 * values);
-      view.value_scales = reinterpret_cast<float*>(data + 2 * values + scales);
+      std::byte* first = data + (spec.latent ? 1 : 2) * values;
+      view.key_scales = reinterpret_cast<float*>(first);
+      view.value_scales = reinterpret_cast<float*>(spec.latent ? first : first + scales);
     }
     views_.push_back(view);
   }

@@ -16,6 +16,7 @@ struct KvCacheSpec {
   int64_t head_dim = 0;  // D
   DType dtype = DType::kBF16;
   int64_t block_size = 32;
+  bool latent = false;  ///< each key is its own value, and stored once
 
   /// Keys and values of one token in all layers, scales included.
   [[nodiscard]] int64_t bytes_per_token() const;

@@ -48,16 +48,31 @@ class QueryKeyStep {
   virtual void apply(TensorView q, TensorView k, const RopeAngles& angles) const = 0;
 };
 
-class AttentionLayer {
+/// Attention of a decoder layer over the cache, of whatever kind.
+class SelfAttention {
+ public:
+  SelfAttention() = default;
+  virtual ~SelfAttention() = default;
+  SelfAttention(const SelfAttention&) = delete;  // parameters point into it
+  SelfAttention& operator=(const SelfAttention&) = delete;
+
+  virtual void declare(std::vector<Parameter>& parameters) = 0;
+  /// x [T, H] (normalized) -> y [T, H], of a model that is cut this rank's part of the sum; writes this
+  /// step's keys and values to `cache` first.
+  virtual void forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache,
+                       TensorView y, Arena& arena) const = 0;
+  [[nodiscard]] virtual int64_t scratch_bytes(int64_t tokens) const = 0;
+};
+
+/// Queries, keys and values of every head, projected and cached as they are.
+class AttentionLayer final : public SelfAttention {
  public:
   AttentionLayer(const LayerContext& context, const AttentionLayerSpec& spec);
 
-  void declare(std::vector<Parameter>& parameters);
-  /// x [T, H] (normalized) -> y [T, H], of a model that is cut this rank's part of the sum; writes this
-  /// step's keys and values to `cache` first.
+  void declare(std::vector<Parameter>& parameters) override;
   void forward(ConstTensorView x, const Batch& batch, const RopeAngles& angles, const KvView& cache,
-               TensorView y, Arena& arena) const;
-  [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const;
+               TensorView y, Arena& arena) const override;
+  [[nodiscard]] int64_t scratch_bytes(int64_t tokens) const override;
 
  private:
   LayerContext context_;

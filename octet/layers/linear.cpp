@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/layers/linear.h"
 
+#include <algorithm>
+
 #include "octet/base/checked_math.h"
 
 namespace octet {
@@ -91,6 +93,24 @@ int64_t Linear::scratch_bytes(int64_t tokens) const {
   return multiply_scratch_bytes(context_, weight_, tokens);
 }
 
+void take_codes(Arena& arena, int64_t tokens, int64_t cols, int64_t group, QuantizedRows& into) {
+  into.grid = {.row_begin = 0,
+               .row_end = tokens,
+               .block_rows = 1,
+               .block_cols = std::max<int64_t>(group, 1),
+               .grid_cols = group > 0 ? ceil_div(cols, group) : 1};
+  into.view = {.data = arena.take(tokens * cols),
+               .dtype = DType::kF8E4M3,
+               .rows = tokens,
+               .cols = cols,
+               .layout = MatrixLayout::kRowMajor,
+               .scale_kind = group > 0 ? ScaleKind::kGrid : ScaleKind::kRow,
+               .scales = nullptr,
+               .parts = {}};
+  if (group > 0) into.view.parts = std::span(&into.grid, 1);
+  into.view.scales = arena.tensor(DType::kF32, Shape{tokens, into.grid.grid_cols}).row<float>(0);
+}
+
 void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x,
               ConstTensorView bias, TensorView y, Arena& arena) {
   const QuantMatrixView w = weight.matrix.view();
@@ -104,21 +124,9 @@ void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTens
   const int64_t tokens = x.rows();
   // A grid of weight scales takes activations in groups as wide as its blocks, all else one scale per token.
   const int64_t group = w.scale_kind == ScaleKind::kGrid ? w.parts.front().block_cols : 0;
-  const ScalePart grid{.row_begin = 0,
-                       .row_end = tokens,
-                       .block_rows = 1,
-                       .block_cols = group,
-                       .grid_cols = group > 0 ? ceil_div(weight.cols, group) : 1};
-  QuantMatrixView q{.data = arena.take(tokens * weight.cols),
-                    .dtype = DType::kF8E4M3,
-                    .rows = tokens,
-                    .cols = weight.cols,
-                    .layout = MatrixLayout::kRowMajor,
-                    .scale_kind = group > 0 ? ScaleKind::kGrid : ScaleKind::kRow,
-                    .scales = nullptr,
-                    .parts = {}};
-  if (group > 0) q.parts = std::span(&grid, 1);
-  q.scales = arena.tensor(DType::kF32, Shape{tokens, grid.grid_cols}).row<float>(0);
+  QuantizedRows codes;
+  take_codes(arena, tokens, weight.cols, group, codes);
+  const QuantMatrixView& q = codes.view;
   const bool fixed = context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kStatic;
   context.backend.quantize_activations(x, context.precision(), fixed ? weight.input_scale : std::nullopt, q);
   context.backend.gemm({.dense = {}, .precision = context.precision(), .quantized = q}, w, bias, y);

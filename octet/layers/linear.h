@@ -43,6 +43,8 @@ class Linear {
   /// Of this rank.
   [[nodiscard]] int64_t in_features() const { return weight_.cols; }
   [[nodiscard]] int64_t out_features() const { return weight_.rows; }
+  /// For layers that multiply with parts of it themselves.
+  [[nodiscard]] const StoredMatrix& weight() const { return weight_; }
 
   /// x [T, in] float32 -> y [T, out] float32. Scratch comes from the arena and is given back.
   void forward(ConstTensorView x, TensorView y, Arena& arena) const;
@@ -62,6 +64,12 @@ class Linear {
 /// the head share. The matrix must be loaded.
 void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTensorView x,
               ConstTensorView bias, TensorView y, Arena& arena);
+/// Room for FP8 activations [tokens, cols]: one scale per token (group = 0) or per run of `group` columns.
+struct QuantizedRows {
+  ScalePart grid;
+  QuantMatrixView view;  ///< its parts point to `grid`
+};
+void take_codes(Arena& arena, int64_t tokens, int64_t cols, int64_t group, QuantizedRows& into);
 /// Appends the parameters of static activations, one scale for each member, where the options ask for them:
 /// "<module>.input_scale" or "<module>.activation_scale". They point into `weight`.
 void declare_input_scales(const LayerContext& context, std::span<const std::string> modules,

@@ -33,6 +33,7 @@ struct StoredMatrix {
   std::vector<int64_t> member_rows;  ///< rows of each member, in order; the members' scale grids begin anew
   StorageRule rule;
   bool lookup_only = false;  ///< a table that is never multiplied with: row-major on every backend
+  bool exact = false;        ///< a router: never rounded to the dtype that is computed in
   QuantMatrix matrix;        ///< [rows, cols]; empty until loading
   /// For static activations: the scale [1] of each member, as in the file. Empty where they are not asked
   /// for.
@@ -49,6 +50,18 @@ struct TensorSlice {
   std::optional<IndexRange> cols = std::nullopt;  ///< of a matrix only
 };
 
+/// Where else the matrix of one expert may stand: in a tensor of three dimensions with those of all experts.
+/// Octet shows and stores every expert on its own, whatever the file's layout.
+struct ExpertPlace {
+  std::string
+      experts;        ///< "model.layers.0.mlp.experts": tensors of single experts are "<experts>.<number>..."
+  std::string fused;  ///< "model.layers.0.mlp.experts.gate_up_proj", with or without ".weight"
+  int64_t index = 0;  ///< of the expert
+  int64_t count = 0;  ///< experts that the configuration has
+  int64_t first_row = 0;  ///< of this matrix in the expert's part of the fused tensor
+  int64_t rows = 0;       ///< of that part: [count, rows, cols], or transposed [count, cols, rows]
+};
+
 /// One tensor of the checkpoint.
 struct Parameter {
   std::string name;  ///< "model.layers.0.self_attn.q_proj.weight"
@@ -61,6 +74,7 @@ struct Parameter {
   std::string twin;
   /// What of it goes to the destination, whose sizes, `member_rows` and `offset` count this rank's rows only.
   TensorSlice slice = {};
+  std::optional<ExpertPlace> expert = std::nullopt;
 };
 
 }  // namespace octet

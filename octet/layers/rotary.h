@@ -25,6 +25,7 @@ struct RopeSpec {
   double beta_slow = 1.0;                        ///< yarn
   bool truncate = true;                          ///< yarn: round the ramp's ends to whole dimensions
   double attention_factor = 1.0;                 ///< cos and sin are multiplied by it
+  double latent_scale_factor = 1.0;              ///< yarn: q . k of latent attention is multiplied by it
   double temperature_beta = 0.0;     ///< `llama_4_scaling_beta`: how queries grow with the position; 0: not
   int64_t temperature_original = 0;  ///< in runs of so many positions
   RopeStyle style = RopeStyle::kHalfSplit;

@@ -64,10 +64,11 @@ int64_t held_bytes(Model& model) {
   for (const Parameter& parameter : model.decoder().parameters()) {
     if (auto* const* matrix = std::get_if<StoredMatrix*>(&parameter.destination)) {
       if (seen.insert(*matrix).second) bytes += (*matrix)->matrix.bytes();
+      for (const StoredVector& scale : (*matrix)->input_scales) seen.insert(&scale);
       continue;
     }
     const StoredVector* vector = std::get<StoredVector*>(parameter.destination);
-    if (seen.insert(vector).second && !vector->exact) bytes += vector->tensor.bytes();
+    if (seen.insert(vector).second) bytes += vector->tensor.bytes();
   }
   return bytes;
 }

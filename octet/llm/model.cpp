@@ -8,6 +8,7 @@
 #include "octet/checkpoint/checkpoint.h"
 #include "octet/loading/checkpoint_source.h"
 #include "octet/loading/dummy_weights.h"
+#include "octet/loading/expert_source.h"
 #include "octet/loading/weight_loader.h"
 #include "octet/models/registry.h"
 
@@ -124,7 +125,10 @@ std::unique_ptr<WeightSource> Model::make_source() {
   if (checkpoint_ == nullptr) {
     return std::make_unique<DummyWeights>(decoder_->parameters(), decoder_spec_.dtype);
   }
-  return std::make_unique<CheckpointSource>(*checkpoint_);
+  auto files = std::make_unique<CheckpointSource>(*checkpoint_);
+  const std::vector<Parameter> parameters = decoder_->parameters();
+  if (!has_experts(parameters)) return files;
+  return std::make_unique<ExpertSource>(std::move(files), parameters);
 }
 
 LoadOptions Model::load_options() {

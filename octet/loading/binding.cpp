@@ -210,7 +210,7 @@ class Binder {
   void list_the_rest() {
     std::vector<NamePattern> patterns(options_.skip.begin(), options_.skip.end());
     for (const SourceTensor& tensor : source_.tensors()) {
-      if (used_.contains(&tensor)) continue;
+      if (used_.contains(&tensor) || tensor.split) continue;
       const bool skipped = std::any_of(patterns.begin(), patterns.end(), [&](const NamePattern& pattern) {
         return pattern.matches(tensor.name);
       });

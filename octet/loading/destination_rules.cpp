@@ -35,8 +35,8 @@ DType stored_dtype(const Piece& piece, DType compute_dtype) {
     case PieceKind::kAdopt:
       return found;
     case PieceKind::kStore: {
-      auto* const* vector = std::get_if<StoredVector*>(&piece.parameter->destination);
-      const bool exact = vector != nullptr && (*vector)->exact;
+      const bool exact =
+          std::visit([](const auto* target) { return target->exact; }, piece.parameter->destination);
       return exact || widens_exactly(found, compute_dtype) ? found : compute_dtype;
     }
   }
@@ -146,7 +146,7 @@ void resolve_matrix(Destination& destination, const std::vector<Piece>& pieces, 
   const StoredMatrix& matrix = *std::get<StoredMatrix*>(destination.target);
   MatrixSpec& spec = destination.spec;
   spec.layout = matrix.lookup_only ? MatrixLayout::kRowMajor : rules.weight_layout;
-  const Members members(destination, pieces, rules.compute_dtype);
+  const Members members(destination, pieces, matrix.exact ? DType::kF32 : rules.compute_dtype);
   const auto dtype = members.dtype();
   const auto kind = members.scale_kind();
   if (!dtype || !kind) {

@@ -20,9 +20,9 @@ struct DestinationRules {
 /// Sorts the pieces of `destination` by offset and sets its spec; adds what is wrong to `faults`.
 ///
 /// Pieces that are not FP8 take the dtype of the file where it widens exactly to the compute dtype, else the
-/// compute dtype; where the members of a merged matrix disagree they all take the compute dtype. Members in
-/// FP8 must share the format; members without scales beside members with a scale per row get the scale 1;
-/// grids stand only beside grids.
+/// compute dtype (exact ones always that of the file); where the members of a merged matrix disagree they all
+/// take the compute dtype. Members in FP8 must share the format; members without scales beside members with a
+/// scale per row get the scale 1; grids stand only beside grids.
 void resolve_destination(Destination& destination, std::vector<Piece>& pieces, const DestinationRules& rules,
                          Faults& faults);
 

@@ -46,6 +46,8 @@ std::string_view to_string(TensorUse use) {
       return "unused";
     case TensorUse::kSkipped:
       return "skipped";
+    case TensorUse::kSplit:
+      return "split";
   }
   return "unknown";
 }

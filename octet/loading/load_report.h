@@ -21,6 +21,7 @@ enum class TensorUse {
   kScales,   ///< the scales of an FP8 weight
   kUnused,   ///< no parameter asks for it
   kSkipped,  ///< known to be no weight
+  kSplit,    ///< a mixture's experts in one tensor: its parts have rows of their own
 };
 [[nodiscard]] std::string_view to_string(TensorUse use);
 

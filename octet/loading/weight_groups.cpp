@@ -10,7 +10,7 @@ struct Mark {
 };
 
 // The first that occurs decides: "post_attention_layernorm" is a norm, "mlp.experts.0" an expert.
-constexpr std::array<Mark, 14> kMarks = {{{"norm", "norms"},
+constexpr std::array<Mark, 15> kMarks = {{{"norm", "norms"},
                                           {"ln_f", "norms"},
                                           {"lm_head", "lm_head"},
                                           {"embed", "embed_tokens"},
@@ -20,6 +20,7 @@ constexpr std::array<Mark, 14> kMarks = {{{"norm", "norms"},
                                           {"attn", "attention"},
                                           {"attention", "attention"},
                                           {"mlp", "mlp"},
+                                          {"moe", "mlp"},
                                           {"feed_forward", "mlp"},
                                           {"ffn", "mlp"},
                                           {"fc1", "mlp"},

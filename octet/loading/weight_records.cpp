@@ -48,6 +48,7 @@ std::vector<WeightRecord> weight_records(const WeightSource& source, const Bindi
     record.source_dtype = tensor.dtype;
     record.shape = tensor.shape;
     record.elements = tensor.elements();
+    if (tensor.split) record.use = TensorUse::kSplit;
     records.push_back(std::move(record));
   }
   for (const SourceTensor* tensor : bindings.skipped) records[tensor->index].use = TensorUse::kSkipped;

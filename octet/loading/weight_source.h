@@ -21,6 +21,7 @@ struct SourceTensor {
   std::vector<int64_t> shape;  ///< as stored, of any rank
   std::string file;            ///< for messages: the file that holds it
   size_t index = 0;            ///< its place in `WeightSource::tensors()`
+  bool split = false;          ///< what it holds is offered again in parts, as tensors of their own
 
   /// Slices along the first dimension; a scalar has one.
   [[nodiscard]] int64_t rows() const { return shape.empty() ? 1 : shape.front(); }

@@ -7,10 +7,16 @@
 
 namespace octet {
 
+[[nodiscard]] DecoderSpec read_deepseek_v2(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_deepseek_v3(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_glm4_moe_lite(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_llama(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_mistral(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_opt(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_mixtral(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_qwen2(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_qwen2_moe(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_qwen3(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_qwen3_moe(JsonFields& fields);
 
 }  // namespace octet

@@ -33,6 +33,8 @@ void read_yarn(JsonFields& rope, RopeSpec& spec) {
                            ? yarn_mscale(spec.factor, mscale) / yarn_mscale(spec.factor, mscale_all_dim)
                            : yarn_mscale(spec.factor, 1.0);
   spec.attention_factor = rope.number("attention_factor", ratio, 0.0, kMaxNumber);
+  const double growth = mscale_all_dim > 0 ? yarn_mscale(spec.factor, mscale_all_dim) : 1.0;
+  spec.latent_scale_factor = growth * growth;
 }
 
 void read_rope_type(JsonFields& rope, RopeSpec& spec) {
@@ -100,15 +102,15 @@ RopeSpec read_rope(JsonFields& fields, const ConfigDefaults& defaults, const Dec
 
 }  // namespace
 
-void read_heads(JsonFields& fields, DecoderSpec& spec) {
+void read_heads(JsonFields& fields, DecoderSpec& spec, const char* head_dim) {
   spec.num_attention_heads = fields.required_integer("num_attention_heads", 1, kMaxSize);
   const int64_t heads = std::max<int64_t>(spec.num_attention_heads, 1);
   spec.num_key_value_heads = fields.integer("num_key_value_heads", heads, 1, kMaxSize);
-  spec.head_dim = fields.integer("head_dim", std::max<int64_t>(spec.hidden_size / heads, 1), 1, 4096);
-  if (!fields.has("head_dim") && spec.hidden_size % heads != 0) {
+  spec.head_dim = fields.integer(head_dim, std::max<int64_t>(spec.hidden_size / heads, 1), 1, 4096);
+  if (!fields.has(head_dim) && spec.hidden_size % heads != 0) {
     fields.fault("num_attention_heads", "expected a divisor of hidden_size " +
-                                            std::to_string(spec.hidden_size) +
-                                            " (there is no head_dim), found " + std::to_string(heads));
+                                            std::to_string(spec.hidden_size) + " (there is no " + head_dim +
+                                            "), found " + std::to_string(heads));
   }
   if (heads % std::max<int64_t>(spec.num_key_value_heads, 1) != 0) {
     fields.fault("num_key_value_heads", "expected a divisor of num_attention_heads " + std::to_string(heads) +
@@ -155,10 +157,37 @@ DecoderSpec read_common(JsonFields& fields, const ConfigDefaults& defaults) {
   if (activation != "silu" && activation != "swish") {
     fields.fault("hidden_act", "expected \"silu\", found \"" + activation + "\"");
   }
-  read_heads(fields, spec);
+  read_heads(fields, spec, defaults.head_dim);
   spec.rope = read_rope(fields, defaults, spec);
   read_token_ids(fields, spec);
   return spec;
+}
+
+std::vector<int64_t> read_sliding_windows(JsonFields& fields, int64_t layers, WindowedLayers usual) {
+  constexpr int64_t kMaxWindow = int64_t{1} << 30;
+  std::vector<int64_t> result(static_cast<size_t>(layers), 0);
+  const int64_t window = fields.integer("sliding_window", 4096, 0, kMaxWindow);
+  if (!fields.boolean("use_sliding_window", false)) return result;
+  const int64_t edge = fields.integer("max_window_layers", 28, 0, kMaxWindow);
+  const auto types = fields.strings("layer_types");
+  if (!types.empty() && types.size() != result.size()) {
+    fields.fault("layer_types", "expected one entry for each of the " + std::to_string(layers) +
+                                    " layers, found " + std::to_string(types.size()));
+    return result;
+  }
+  const auto slides = [&](size_t i) {
+    if (!types.empty()) return types[i] == "sliding_attention";
+    const auto layer = static_cast<int64_t>(i);
+    if (usual == WindowedLayers::kUpper) return layer >= edge;
+    return usual == WindowedLayers::kAll || (layer % 2 == 0 && layer < edge);
+  };
+  for (size_t i = 0; i < result.size(); ++i) {
+    if (!types.empty() && !slides(i) && types[i] != "full_attention") {
+      fields.fault("layer_types", "expected full_attention or sliding_attention, found \"" + types[i] + "\"");
+    }
+    result[i] = slides(i) ? window : 0;
+  }
+  return result;
 }
 
 }  // namespace octet

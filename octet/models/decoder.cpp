@@ -26,8 +26,17 @@ AttentionLayerSpec attention_spec(const DecoderSpec& spec, int64_t index) {
       .rope_style = spec.rope.style};
 }
 
+std::unique_ptr<SelfAttention> make_attention(const LayerContext& context, const DecoderSpec& spec,
+                                              int64_t index) {
+  const AttentionLayerSpec layer = attention_spec(spec, index);
+  if (spec.latent) return std::make_unique<LatentAttention>(context, layer, *spec.latent);
+  return std::make_unique<AttentionLayer>(context, layer);
+}
+
 std::unique_ptr<FeedForward> make_feed_forward(const LayerContext& context, const DecoderSpec& spec,
                                                int64_t index) {
+  if (spec.is_sparse(index))
+    return std::make_unique<Moe>(context, *spec.moe, spec.names.layer_name(index), spec.hidden_size);
   const std::string& part = spec.names.mlp;
   const MlpSpec mlp = {.name = spec.names.layer_name(index) + (part.empty() ? "" : "." + part),
                        .names = spec.names.feed_forward,
@@ -83,7 +92,7 @@ DecoderLayer::DecoderLayer(const LayerContext& context, const DecoderSpec& spec,
       input_layernorm_(make_norm(spec.norm, context,
                                  spec.names.layer_name(index) + "." + spec.names.input_layernorm,
                                  spec.hidden_size, spec.rms_norm_eps)),
-      self_attn_(context, attention_spec(spec, index)),
+      self_attn_(make_attention(context, spec, index)),
       post_attention_layernorm_(make_norm(
           spec.norm, context, spec.names.layer_name(index) + "." + spec.names.post_attention_layernorm,
           spec.hidden_size, spec.rms_norm_eps)),
@@ -91,7 +100,7 @@ DecoderLayer::DecoderLayer(const LayerContext& context, const DecoderSpec& spec,
 
 void DecoderLayer::declare(std::vector<Parameter>& parameters) {
   input_layernorm_->declare(parameters);
-  self_attn_.declare(parameters);
+  self_attn_->declare(parameters);
   post_attention_layernorm_->declare(parameters);
   mlp_->declare(parameters);
 }
@@ -108,7 +117,7 @@ void DecoderLayer::add_of_all_ranks(TensorView update, TensorView hidden) const 
 
 int64_t DecoderLayer::scratch_bytes(int64_t tokens) const {
   return 2 * (tokens * hidden_size_ * kFloatBytes + kAlignmentSlack) +
-         std::max(self_attn_.scratch_bytes(tokens), mlp_->scratch_bytes(tokens));
+         std::max(self_attn_->scratch_bytes(tokens), mlp_->scratch_bytes(tokens));
 }
 
 void PreNormLayer::forward(TensorView hidden, const Batch& batch, const RopeAngles& angles,
@@ -117,7 +126,7 @@ void PreNormLayer::forward(TensorView hidden, const Batch& batch, const RopeAngl
   const TensorView normed = scratch(batch, arena);
   const TensorView update = scratch(batch, arena);
   input_layernorm_->forward(hidden, normed);
-  self_attn_.forward(normed, batch, angles, cache, update, arena);
+  self_attn_->forward(normed, batch, angles, cache, update, arena);
   add_of_all_ranks(update, hidden);
   post_attention_layernorm_->forward(hidden, normed);
   mlp_->forward(normed, update, arena);
@@ -128,7 +137,7 @@ void PostNormLayer::forward(TensorView hidden, const Batch& batch, const RopeAng
                             const KvView& cache, Arena& arena) const {
   const ArenaScope scope(arena);
   const TensorView update = scratch(batch, arena);
-  self_attn_.forward(hidden, batch, angles, cache, update, arena);
+  self_attn_->forward(hidden, batch, angles, cache, update, arena);
   add_of_all_ranks(update, hidden);
   input_layernorm_->forward(hidden, hidden);
   mlp_->forward(hidden, update, arena);

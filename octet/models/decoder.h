@@ -9,7 +9,6 @@
 
 #include "octet/layers/attention.h"
 #include "octet/layers/embedding.h"
-#include "octet/layers/mlp.h"
 #include "octet/layers/norm.h"
 #include "octet/layers/positions.h"
 #include "octet/models/decoder_spec.h"
@@ -36,7 +35,7 @@ class DecoderLayer {
   LayerContext context_;
   int64_t hidden_size_;
   std::unique_ptr<Norm> input_layernorm_;
-  AttentionLayer self_attn_;
+  std::unique_ptr<SelfAttention> self_attn_;
   std::unique_ptr<Norm> post_attention_layernorm_;
   std::unique_ptr<FeedForward> mlp_;
 };

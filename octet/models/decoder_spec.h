@@ -12,7 +12,9 @@
 #include "octet/core/dtype.h"
 #include "octet/layers/attention.h"
 #include "octet/layers/embedding.h"
+#include "octet/layers/latent_attention.h"
 #include "octet/layers/mlp.h"
+#include "octet/layers/moe.h"
 #include "octet/layers/norm.h"
 #include "octet/layers/positions.h"
 
@@ -74,9 +76,16 @@ struct DecoderSpec {
   bool mlp_bias = false;
   bool qk_norm = false;
   PositionKind positions = PositionKind::kRotary;
-  RopeSpec rope;                         ///< rotary positions
-  int64_t position_offset = 0;           ///< learned positions: the row of position 0
-  std::vector<int64_t> sliding_windows;  ///< one per layer; 0: full attention
+  RopeSpec rope;                              ///< rotary positions
+  int64_t position_offset = 0;                ///< learned positions: the row of position 0
+  std::vector<int64_t> sliding_windows;       ///< one per layer; 0: full attention
+  std::optional<LatentAttentionSpec> latent;  ///< latent attention, in all layers
+  std::optional<MoeSpec> moe;                 ///< of the layers that are mixtures of experts
+  std::vector<bool> sparse_layers;            ///< which layers are; empty: all, where there is `moe`
+
+  [[nodiscard]] bool is_sparse(int64_t layer) const {
+    return moe.has_value() && (sparse_layers.empty() || sparse_layers[static_cast<size_t>(layer)]);
+  }
 
   std::optional<int32_t> bos_token_id;
   std::vector<int32_t> eos_token_ids;

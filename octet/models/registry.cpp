@@ -16,13 +16,19 @@ struct Architecture {
   DecoderSpec (*read)(JsonFields& fields);
 };
 
-constexpr std::array<Architecture, 6> kArchitectures = {{
+constexpr std::array<Architecture, 12> kArchitectures = {{
+    {"DeepseekV2ForCausalLM", "deepseek_v2", read_deepseek_v2},
+    {"DeepseekV3ForCausalLM", "deepseek_v3", read_deepseek_v3},
+    {"Glm4MoeLiteForCausalLM", "glm4_moe_lite", read_glm4_moe_lite},
     {"LlamaForCausalLM", "llama", read_llama},
     {"MistralForCausalLM", "mistral", read_mistral},
     {"Ministral3ForCausalLM", "ministral3", read_mistral},
+    {"MixtralForCausalLM", "mixtral", read_mixtral},
     {"OPTForCausalLM", "opt", read_opt},
     {"Qwen2ForCausalLM", "qwen2", read_qwen2},
+    {"Qwen2MoeForCausalLM", "qwen2_moe", read_qwen2_moe},
     {"Qwen3ForCausalLM", "qwen3", read_qwen3},
+    {"Qwen3MoeForCausalLM", "qwen3_moe", read_qwen3_moe},
 }};
 
 /// Levenshtein's distance, for the nearest known name.

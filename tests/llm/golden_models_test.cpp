@@ -19,7 +19,9 @@ std::vector<std::string> folders() {
        std::filesystem::directory_iterator(std::string(OCTET_SOURCE_DIR) + "/tests/golden/models")) {
     if (entry.is_directory()) names.push_back(entry.path().filename());
   }
-  names.insert(names.end(), {"ministral3", "opt", "opt_plain", "opt_post_norm"});
+  names.insert(names.end(), {"deepseek_v2", "deepseek_v2_lite", "deepseek_v3", "glm4_moe_lite", "ministral3",
+                             "mixtral", "mixtral_fused", "opt", "opt_plain", "opt_post_norm", "qwen2_moe",
+                             "qwen2_moe_mixed", "qwen3_moe", "qwen3_moe_transposed"});
   std::sort(names.begin(), names.end());
   return names;
 }

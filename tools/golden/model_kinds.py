@@ -25,6 +25,7 @@ class Kind:
     file_fields: dict = field(default_factory=dict)
     without: dict = field(default_factory=dict)
     silent: str = ""  # tensors that end so cannot move the logits
+    experts: str = ""  # "fused": all experts of a layer in one tensor; "transposed": and that turned round
 
 
 ALL_VARIANTS = ("fp8_per_channel", "fp8_per_channel_tables", "fp8_per_tensor_tables", "fp8_per_block_tables",
@@ -121,7 +122,6 @@ OPT = {"vocab_size": 67, "hidden_size": 36, "ffn_dim": 50, "num_hidden_layers": 
        "max_position_embeddings": 64, "word_embed_proj_dim": 36, "do_layer_norm_before": True, "bos_token_id": 2,
        "eos_token_id": 2, "pad_token_id": 1, "dropout": 0.0}
 MOE = SMALL | {"vocab_size": 67, "hidden_size": 24, "intermediate_size": 40}
-MOE_VARIANTS = ("fp8_per_channel",)
 LATENT = {"num_key_value_heads": 4, "q_lora_rank": 20, "kv_lora_rank": 12, "qk_nope_head_dim": 10,
           "qk_rope_head_dim": 6, "v_head_dim": 14, "n_routed_experts": 6, "n_shared_experts": 1,
           "num_experts_per_tok": 2, "moe_intermediate_size": 22, "norm_topk_prob": True}
@@ -130,7 +130,7 @@ MORE_KINDS = (
     Kind("qwen2_moe", "Qwen2MoeConfig",
          MOE | {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 22, "norm_topk_prob": False,
                 "shared_expert_intermediate_size": 30, "decoder_sparse_step": 1, "rope_parameters": rope()},
-         dialect="v4", lengths=SHORT, variants=MOE_VARIANTS,
+         dialect="v4", lengths=SHORT, variants=ALL_VARIANTS,
          without={"norm_topk_prob": {"norm_topk_prob": True}, "experts per token": {"num_experts_per_tok": 3}}),
     Kind("qwen2_moe_mixed", "Qwen2MoeConfig",
          MOE | {"num_hidden_layers": 3, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 22,
@@ -139,15 +139,33 @@ MORE_KINDS = (
     Kind("qwen3_moe", "Qwen3MoeConfig",
          MOE | {"head_dim": 16, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 22,
                 "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [], "rope_parameters": rope()},
-         shard_size="30KB", lengths=SHORT, variants=MOE_VARIANTS,
+         shard_size="30KB", lengths=SHORT, variants=ALL_VARIANTS,
          without={"norm_topk_prob": {"norm_topk_prob": False}}),
     Kind("mixtral", "MixtralConfig",
          MOE | {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": None, "rope_parameters": rope()},
-         dialect="v4", lengths=SHORT, variants=MOE_VARIANTS),
+         dialect="v4", lengths=SHORT, variants=ALL_VARIANTS),
+    Kind("mixtral_fused", "MixtralConfig",
+         MOE | {"num_local_experts": 5, "num_experts_per_tok": 2, "sliding_window": None, "rope_parameters": rope()},
+         lengths=SHORT, variants=("fp8_per_tensor_tables",), experts="fused"),
+    Kind("qwen3_moe_transposed", "Qwen3MoeConfig",
+         MOE | {"head_dim": 16, "num_experts": 6, "num_experts_per_tok": 3, "moe_intermediate_size": 22,
+                "norm_topk_prob": False, "decoder_sparse_step": 1, "mlp_only_layers": [1], "rope_parameters": rope()},
+         lengths=SHORT, variants=("fp8_per_block_tables",), experts="transposed"),
+    Kind("deepseek_v2_lite", "DeepseekV2Config",
+         MOE | LATENT | {"q_lora_rank": None, "topk_method": "greedy", "norm_topk_prob": False, "n_shared_experts": 2,
+                         "first_k_dense_replace": 1, "routed_scaling_factor": 1.0,
+                         "rope_parameters": rope("yarn", mscale=0.707, mscale_all_dim=0.707, **YARN)},
+         dialect="v4", lengths=LONG,
+         without={"mscale": {"rope_parameters": rope("yarn", mscale=0.707, mscale_all_dim=0.1, **YARN)}}),
+    Kind("deepseek_v2", "DeepseekV2Config",
+         MOE | LATENT | {"topk_method": "group_limited_greedy", "n_group": 3, "topk_group": 1, "norm_topk_prob": False,
+                         "first_k_dense_replace": 0, "routed_scaling_factor": 4.0, "rope_parameters": rope()},
+         lengths=SHORT, variants=("fp8_per_channel_tables",),
+         without={"groups": {"topk_method": "greedy", "n_group": 1, "topk_group": 1}}),
     Kind("glm4_moe_lite", "Glm4MoeLiteConfig",
          MOE | LATENT | {"routed_scaling_factor": 1.8, "n_group": 1, "topk_group": 1,
                          "mlp_layer_types": ["dense", "sparse"], "rms_norm_eps": 1e-5, "rope_parameters": rope()},
-         dialect="v4", file_fields={"first_k_dense_replace": 1}, lengths=SHORT, variants=MOE_VARIANTS,
+         dialect="v4", file_fields={"first_k_dense_replace": 1}, lengths=SHORT, variants=ALL_VARIANTS,
          without={"routed_scaling_factor": {"routed_scaling_factor": 1.0}}),
     Kind("deepseek_v3", "DeepseekV3Config",
          MOE | LATENT | {"routed_scaling_factor": 2.5, "n_group": 3, "topk_group": 2, "first_k_dense_replace": 1,

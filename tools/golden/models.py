@@ -9,6 +9,7 @@ import json
 import zlib
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import transformers
 
@@ -81,7 +82,7 @@ def to_v4(config: dict, kind: Kind) -> dict:
 def save(model, kind: Kind, folder: Path) -> None:
     stored = transformers.AutoModelForCausalLM.from_config(model.config, dtype=getattr(torch, kind.dtype))
     stored.load_state_dict(model.state_dict())
-    stored.save_pretrained(folder, max_shard_size=kind.shard_size)
+    stored.save_pretrained(folder, max_shard_size=kind.shard_size, save_original_format=not kind.experts)
     (folder / "generation_config.json").unlink(missing_ok=True)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -90,6 +91,15 @@ def save(model, kind: Kind, folder: Path) -> None:
     path.write_text(json.dumps(config | kind.file_fields, indent=2) + "\n", encoding="utf-8")
     for file in folder.iterdir():
         file.chmod(0o644)
+
+
+def transpose_experts(folder: Path) -> None:
+    """Turns the matrices of fused experts round, as some models of transformers 4 have them."""
+    path = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    turned = {name: t.transpose(1, 2).contiguous() if t.dim() == 3 else t for name, t in tensors.items()}
+    safetensors.torch.save_file(turned, path, metadata={"format": "pt"})
+    path.chmod(0o644)
 
 
 def relative(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -131,8 +141,12 @@ def greedy(model, prompt: list) -> tuple[list, float]:
     return ids[len(prompt):], margin
 
 
-def dequantized(weight: torch.Tensor, variant: str, dtype: torch.dtype) -> torch.Tensor:
-    """A matrix [N, K] through FP8 and back, profile vllm; the last two dimensions of a stack of matrices."""
+def dequantized(weight: torch.Tensor, variant: str, dtype: torch.dtype, members: int = 1) -> torch.Tensor:
+    """A matrix [N, K] through FP8 and back, profile vllm; the last two dimensions of a stack of matrices, each
+    of which may be several matrices one below the other."""
+    if members > 1:
+        parts = [dequantized(part, variant, dtype) for part in weight.chunk(members, dim=-2)]
+        return torch.cat(parts, dim=-2)
     if weight.dim() == 3:
         return torch.stack([dequantized(matrix, variant, dtype) for matrix in weight])
     fmt = E5M2 if "e5m2" in variant else E4M3
@@ -152,7 +166,8 @@ def variant_logits(model, kind: Kind, variant: str, sequences: list) -> list:
         table = any(part in TABLES for part in parts)
         wanted = variant.endswith("_tables") if table else not any(part in NEVER_QUANTIZED for part in parts)
         if parameter.dim() >= 2 and wanted:
-            parameter.data.copy_(dequantized(parameter.data, variant, getattr(torch, kind.dtype)))
+            members = 2 if "gate_up_proj" in name else 1
+            parameter.data.copy_(dequantized(parameter.data, variant, getattr(torch, kind.dtype), members))
     logits = [logits_of(model, ids) for ids in sequences]
     for name, parameter in model.named_parameters():
         parameter.data.copy_(kept[name])
@@ -196,6 +211,8 @@ def write_model(kind: Kind, root: Path) -> str:
         "model_type": loaded.config.model_type, "dialect": kind.dialect, "dtype": kind.dtype,
         "ids": sequences, "greedy": {"prompt": sequences[1], "ids": continuation, "least_margin": round(margin, 5)},
         "variants": list(kind.variants)})
+    if kind.experts == "transposed":
+        transpose_experts(folder)
     size = sum(file.stat().st_size for file in folder.iterdir())
     if size > MOST_BYTES:
         raise AssertionError(f"{kind.name}: {size} bytes, more than {MOST_BYTES}")

@@ -253,8 +253,10 @@ inline Span seen_keys(const AttentionTile& tile, int64_t index) {
 }
 
 template <class T>
-inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
+inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& whole,
                              const AttentionState& state) {
+  const bool latent = tile.values == tile.keys;  // a key is its value, too, and is widened once
+  const AttentionScratch scratch = {whole.q, whole.keys, latent ? whole.keys : whole.values, whole.scores};
   const Span seen = seen_keys(tile, index);
   for (int m = 0; m < tile.count; ++m) {
     state.largest[m] = kMinusInfinity;
@@ -272,7 +274,7 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
       const Span span = span_in_chunk(tile.begin[m], tile.end[m], chunk);
       if (span.begin < span.end) soften(tile, scratch.scores + m * kChunkKeys, span, state, m);
     }
-    widen_chunk<T>(tile, chunk, all, false, scratch.values);
+    if (!latent) widen_chunk<T>(tile, chunk, all, false, scratch.values);
     add_chunk(tile, chunk, scratch, state);
   }
 }

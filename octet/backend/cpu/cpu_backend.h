@@ -43,6 +43,12 @@ class CpuBackend final : public Backend {
   void quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
                             const QuantMatrixView& q) override;
   void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) override;
+  void grouped_gemm(const Activations& x, std::span<const MatrixGroup> groups, TensorView y) override;
+  void gemm_heads(ConstTensorView x, Precision precision, const HeadMatrix& heads, TensorView y) override;
+  void gemm_heads_transposed(ConstTensorView x, Precision precision, const HeadMatrix& heads,
+                             TensorView y) override;
+  void combine_rows(ConstTensorView x, std::span<const int32_t> rows, ConstTensorView weights,
+                    TensorView y) override;
   void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) override;
   void layer_norm(ConstTensorView x, const NormParameters& parameters, float eps, TensorView y) override;
   void add(ConstTensorView x, TensorView y) override;
@@ -56,6 +62,11 @@ class CpuBackend final : public Backend {
                  TensorView y) override;
 
  private:
+  void multiply_head_transposed(std::span<const float> x, Precision precision, const QuantMatrixView& w,
+                                int64_t begin, float* y) const;
+  [[nodiscard]] bool multiply_panels_transposed(std::span<const float> x, const QuantMatrixView& w,
+                                                int64_t begin, float* y) const;
+
   CpuIsa isa_;
   Kernels kernels_;
   MemoryLedger& ledger_;

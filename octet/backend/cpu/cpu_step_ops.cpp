@@ -120,6 +120,28 @@ void CpuBackend::add(ConstTensorView x, TensorView y) {
            [&](int64_t t) { kernels_.elementwise.add(x.row<float>(t), x.cols(), y.row<float>(t)); });
 }
 
+void CpuBackend::combine_rows(ConstTensorView x, std::span<const int32_t> rows, ConstTensorView weights,
+                              TensorView y) {
+  check_float32(x, "combine_rows");
+  check_float32(weights, "combine_rows");
+  check_float32(y, "combine_rows");
+  const int64_t terms = weights.cols();
+  check(weights.rows() == y.rows() && static_cast<int64_t>(rows.size()) == y.rows() * terms,
+        "combine_rows needs a row and a weight for each term");
+  check(y.rows() == 0 || x.cols() == y.cols(), "combine_rows keeps the columns");
+  check(std::ranges::all_of(rows, [&](int32_t row) { return row >= 0 && row < x.rows(); }),
+        "combine_rows: a row lies outside of x");
+  for_rows(threads_, y.rows(), terms * y.cols(), [&](int64_t t) {
+    kernels_.elementwise.combine({.x = x.row<float>(0),
+                                  .stride = x.row_stride(),
+                                  .rows = rows.data() + t * terms,
+                                  .weights = weights.row<float>(t),
+                                  .terms = terms,
+                                  .count = y.cols(),
+                                  .y = y.row<float>(t)});
+  });
+}
+
 void CpuBackend::silu_mul(ConstTensorView gate_up, TensorView y) {
   check_float32(gate_up, "silu_mul");
   check_float32(y, "silu_mul");
@@ -180,6 +202,7 @@ void CpuBackend::kv_store(ConstTensorView keys, ConstTensorView values, std::spa
       const int64_t vector =
           (slot / cache.block_size * cache.heads + head) * cache.block_size + slot % cache.block_size;
       store_vector(keys.row<float>(t) + head * cache.head_dim, cache.keys, cache.key_scales, vector);
+      if (cache.values == cache.keys) continue;
       store_vector(values.row<float>(t) + head * cache.head_dim, cache.values, cache.value_scales, vector);
     }
   });

@@ -134,6 +134,16 @@ inline void rotate(const RotateRun& run) {
   });
 }
 
+inline void combine(const CombineRun& run) {
+  for_vectors(run.count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+    F32 sum{};
+    for (int64_t j = 0; j < run.terms; ++j) {
+      sum += splat(run.weights[j]) * widen_some(run.x + run.rows[j] * run.stride + i, n);
+    }
+    narrow_some(sum, run.y + i, n);
+  });
+}
+
 template <class Format>
 inline float quantize_activations(const ActivationRun& run) {
   const auto value = [&](int64_t i, int64_t n) __attribute__((always_inline)) {
@@ -173,6 +183,7 @@ inline constexpr ElementwiseKernels kElementwiseKernels = {
     .silu_mul = lanes::silu_mul,
     .relu = lanes::relu,
     .rotate = lanes::rotate,
+    .combine = lanes::combine,
     .quantize = lanes::quantize_any_activations,
 };
 

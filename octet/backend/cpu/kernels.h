@@ -16,6 +16,7 @@ struct Kernels {
   QuantizeKernels quantize;
   ElementwiseKernels elementwise;
   AttentionKernels attention;
+  TransposedKernels transposed;
   CeilingKernels ceiling;
 };
 

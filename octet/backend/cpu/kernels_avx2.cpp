@@ -8,6 +8,7 @@
 #include "octet/backend/cpu/elementwise-inl.h"
 #include "octet/backend/cpu/multiply-inl.h"
 #include "octet/backend/cpu/quantize-inl.h"
+#include "octet/backend/cpu/transposed-inl.h"
 //
 #include "octet/backend/cpu/kernels.h"
 
@@ -19,6 +20,7 @@ const Kernels& kernels_avx2() {
       .quantize = OCTET_ISA::kQuantizeKernels,
       .elementwise = OCTET_ISA::kElementwiseKernels,
       .attention = OCTET_ISA::kAttentionKernels,
+      .transposed = OCTET_ISA::kTransposedKernels,
       .ceiling = OCTET_ISA::kCeilingKernels,
   };
   return kTable;

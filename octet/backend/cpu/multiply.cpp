@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "octet/backend/cpu/multiply_call.h"
 #include "octet/base/checked_math.h"
 #include "octet/base/error.h"
 
@@ -13,10 +14,6 @@ namespace octet {
 namespace {
 
 constexpr int64_t kPackBytes = int64_t{8} << 20;
-/// Products below which waking the other threads costs more than they bring.
-constexpr int64_t kSmallWork = int64_t{1} << 16;
-/// Weights that a thread should take in a row, for the sake of the memory's own prefetching.
-constexpr int64_t kTaskBytes = int64_t{256} << 10;
 /// Fewest tokens worth decoding a panel for when there are more threads than panels.
 constexpr int64_t kSplitTokens = 32;
 /// Codes of x that are widened at a time.
@@ -54,11 +51,9 @@ int64_t next_boundary(const ScalePart* grid, int64_t k, int64_t cols) {
   return std::min(next, cols);
 }
 
-bool same_columns(const ScalePart& a, const ScalePart& b) {
-  return a.block_cols == b.block_cols && a.col_phase == b.col_phase;
-}
+}  // namespace
 
-void check_gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
+void check_multiply(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
   const bool dense = !x.quantized.has_value();
   const int64_t tokens = dense ? x.dense.rows() : x.quantized->rows;
   const int64_t columns = dense ? x.dense.cols() : x.quantized->cols;
@@ -75,27 +70,6 @@ void check_gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView 
   check(bias.empty() || (bias.cols() == w.rows && is_real(bias.dtype())), "gemm: bias and w differ in N");
 }
 
-}  // namespace
-
-/// What stays the same for all tokens of one call, and for the columns that one kind of grid cuts.
-struct CpuMultiply::Call {
-  const Activations& x;
-  const QuantMatrixView& w;
-  ConstTensorView bias;
-  TensorView y;
-  WeightFormat format = WeightFormat::kF32;
-  bool pairs = false;  // cells of two bfloat16
-  int64_t lane_columns = 1;
-  int64_t lane_cells = 1;
-  const ScalePart* grid = nullptr;  // the columns are cut as this part's
-  int64_t x_stride = 0;             // of packed rows, in cells
-  PanelKernel kernel = nullptr;
-
-  [[nodiscard]] const ScalePart* x_grid() const {
-    return x.quantized && x.quantized->scale_kind == ScaleKind::kGrid ? &x.quantized->parts[0] : nullptr;
-  }
-};
-
 CpuMultiply::CpuMultiply(Machine machine)
     : machine_(machine),
       cells_(machine.allocator, machine.ledger, "workspace", kPackBytes),
@@ -104,19 +78,24 @@ CpuMultiply::CpuMultiply(Machine machine)
       up_(kMaxTokens) {
   segments_.reserve(1024);
   pack_runs_.reserve(1024);
+  pieces_.reserve(kMaxTokens);
+}
+
+void CpuMultiply::choose_kernel(Call& call) const {
+  call.format = format_of(call.w.dtype);
+  const auto index = static_cast<size_t>(call.format);
+  const bool rounded = call.x.quantized.has_value() || call.x.precision == Precision::kBFloat16;
+  call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;
+  call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32[index];
+  call.lane_columns = 4 / dtype_size(call.w.dtype);
+  call.lane_cells = call.pairs ? call.lane_columns / 2 : call.lane_columns;
 }
 
 void CpuMultiply::run(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
-  check_gemm(x, w, bias, y);
+  check_multiply(x, w, bias, y);
   if (y.rows() == 0 || w.rows == 0) return;
-  Call call = {.x = x, .w = w, .bias = bias, .y = y};
-  call.format = format_of(w.dtype);
-  const auto index = static_cast<size_t>(call.format);
-  const bool rounded = x.quantized.has_value() || x.precision == Precision::kBFloat16;
-  call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;
-  call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32[index];
-  call.lane_columns = 4 / dtype_size(w.dtype);
-  call.lane_cells = call.pairs ? call.lane_columns / 2 : call.lane_columns;
+  Call call = {.x = x, .w = w, .bias = bias, .y = y, .rows = {.begin = 0, .end = w.rows}};
+  choose_kernel(call);
 
   const bool grid = w.scale_kind == ScaleKind::kGrid;
   for (size_t p = 0; p < (grid ? w.parts.size() : 1); ++p) {
@@ -231,22 +210,7 @@ void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   const auto work = [&](int64_t index, int worker) {
     const int64_t first = begin + tokens * (index % splits) / splits;
     const int64_t last = begin + tokens * (index % splits + 1) / splits;
-    PanelTask task;
-    task.segments = segments_.data();
-    task.segment_count = static_cast<int64_t>(segments_.size());
-    task.x = cells_.data() + (first - begin) * call.x_stride * 4;
-    task.x_stride = call.x_stride;
-    task.up = up_.data() + (first - begin);
-    if (call.x.quantized && call.x.quantized->scale_kind != ScaleKind::kNone) {
-      const ScalePart* x_grid = call.x_grid();
-      task.x_scale_stride = x_grid != nullptr ? x_grid->grid_cols : 1;
-      task.x_scales = call.x.quantized->scales + (x_grid != nullptr ? x_grid->first_scale : 0) +
-                      first * task.x_scale_stride;
-    }
-    task.tokens = last - first;
-    task.y = call.y.row<float>(first);
-    task.y_stride = call.y.row_stride();
-    task.scratch = scratch_.data() + worker * kPanelScratchBytes;
+    const PanelTask task = task_for(call, {first, last}, first - begin, worker);
     const int64_t group = index / splits;
     for (int64_t p = group * step; p < std::min((group + 1) * step, panels); ++p)
       run_panel(call, p, {first, last}, task);
@@ -256,6 +220,26 @@ void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   } else {
     machine_.threads.parallel_for(groups * splits, work);
   }
+}
+
+PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slot, int worker) {
+  PanelTask task;
+  task.segments = segments_.data();
+  task.segment_count = static_cast<int64_t>(segments_.size());
+  task.x = cells_.data() + slot * call.x_stride * 4;
+  task.x_stride = call.x_stride;
+  task.up = up_.data() + slot;
+  if (call.x.quantized && call.x.quantized->scale_kind != ScaleKind::kNone) {
+    const ScalePart* x_grid = call.x_grid();
+    task.x_scale_stride = x_grid != nullptr ? x_grid->grid_cols : 1;
+    task.x_scales = call.x.quantized->scales + (x_grid != nullptr ? x_grid->first_scale : 0) +
+                    tokens.begin * task.x_scale_stride;
+  }
+  task.tokens = tokens.end - tokens.begin;
+  task.y = call.y.row<float>(tokens.begin);
+  task.y_stride = call.y.row_stride();
+  task.scratch = scratch_.data() + worker * kPanelScratchBytes;
+  return task;
 }
 
 /// Splits the panel's rows where the grids of two parts cut the columns differently.
@@ -270,12 +254,13 @@ void CpuMultiply::run_panel(const Call& call, int64_t panel, IndexRange tokens, 
   task.row_bytes = w.layout == MatrixLayout::kLanes64 ? 0 : row_bytes;
   task.rows = last - first;
   task.y += first;
-  if (call.grid == nullptr) return run_rows(call, {first, last}, tokens, task);
-  for (int64_t row = first; row < last;) {
+  const IndexRange rows = {std::max(first, call.rows.begin), std::min(last, call.rows.end)};
+  if (call.grid == nullptr) return run_rows(call, rows, tokens, task);
+  for (int64_t row = rows.begin; row < rows.end;) {
     const bool mine = same_columns(w.part_of(row), *call.grid);
     int64_t end = row;
-    while (end < last && same_columns(w.part_of(end), *call.grid) == mine) {
-      end = std::min(w.part_of(end).row_end, last);
+    while (end < rows.end && same_columns(w.part_of(end), *call.grid) == mine) {
+      end = std::min(w.part_of(end).row_end, rows.end);
     }
     if (mine) run_rows(call, {row, end}, tokens, task);
     row = end;

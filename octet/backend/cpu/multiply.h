@@ -27,9 +27,23 @@ class CpuMultiply {
 
   /// As Backend::gemm.
   void run(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
+  /// As Backend::grouped_gemm: the panels of all matrices that are stored alike are one loop, so that the
+  /// threads share the few tokens of many matrices, too.
+  void run_groups(const Activations& x, std::span<const MatrixGroup> groups, TensorView y);
+  /// As Backend::gemm_heads.
+  void run_heads(ConstTensorView x, Precision precision, const HeadMatrix& heads, TensorView y);
 
  private:
   struct Call;
+  /// Some rows of x for some rows of a matrix, packed from row `slot` of the workspace on.
+  struct GroupPiece {
+    const QuantMatrixView* w = nullptr;
+    IndexRange rows = {};    ///< of w
+    IndexRange tokens = {};  ///< of x and y
+    int64_t slot = 0;
+    int64_t x_col = 0;  ///< of x, where the K columns begin
+    int64_t y_col = 0;  ///< of y, for the first of `rows`
+  };
   /// Columns that lie together in a packed row: [begin, end), the first of them `lead` columns into the cell
   /// `cell`.
   struct PackRun {
@@ -40,11 +54,17 @@ class CpuMultiply {
     int64_t cells = 0;
   };
 
+  void choose_kernel(Call& call) const;
   void plan_columns(Call& call, const ScalePart* grid);
   void run_tokens(const Call& call, int64_t begin, int64_t end);
   void pack_row(const Call& call, int64_t token, int64_t slot);
   void pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier);
   void run_panels(const Call& call, int64_t begin, int64_t end);
+  [[nodiscard]] PanelTask task_for(const Call& call, IndexRange tokens, int64_t slot, int worker);
+  void run_alike(const Activations& x, std::span<const MatrixGroup> groups, TensorView y);
+  [[nodiscard]] int64_t prepare(Call& call);
+  [[nodiscard]] static Call call_of(const Call& call, const GroupPiece& piece);
+  void run_pieces(const Call& call);
   void run_panel(const Call& call, int64_t panel, IndexRange tokens, PanelTask task) const;
   void run_rows(const Call& call, IndexRange rows, IndexRange tokens, PanelTask task) const;
   void reserve_cells(int64_t bytes);
@@ -55,6 +75,7 @@ class CpuMultiply {
   std::vector<float> up_;  // [kMaxTokens]
   std::vector<MultiplySegment> segments_;
   std::vector<PackRun> pack_runs_;
+  std::vector<GroupPiece> pieces_;
 };
 
 }  // namespace octet

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "octet/backend/backend.h"
+#include "octet/core/shape.h"
 
 namespace octet {
 

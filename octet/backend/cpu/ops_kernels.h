@@ -55,6 +55,31 @@ struct ActivationRun {
   std::byte* codes = nullptr;
 };
 
+/// y[i] = sum over j of weights[j] * x[rows[j] * stride + i], j ascending.
+struct CombineRun {
+  const float* x = nullptr;
+  int64_t stride = 0;
+  const int32_t* rows = nullptr;
+  const float* weights = nullptr;
+  int64_t terms = 0;
+  int64_t count = 0;
+  float* y = nullptr;
+};
+
+/// y[c] += sum over the 64 rows r of a panel of x[r] * w[r, c], for columns [begin, end); scales are in x.
+struct TransposedRun {
+  const std::byte* panel = nullptr;
+  const float* x = nullptr;  ///< [64], zero for rows that do not count
+  int64_t begin = 0;
+  int64_t end = 0;
+  float* y = nullptr;  ///< of column 0
+};
+
+struct TransposedKernels {
+  /// By WeightFormat. Returns whether it saw a code without a finite value: then y is wrong.
+  bool (*panel[5])(const TransposedRun& run);
+};
+
 struct ElementwiseKernels {
   void (*rms_norm)(const NormRun& run);
   void (*layer_norm)(const LayerNormRun& run);
@@ -62,6 +87,7 @@ struct ElementwiseKernels {
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* y);
   void (*relu)(float* x, int64_t count);
   void (*rotate)(const RotateRun& run);
+  void (*combine)(const CombineRun& run);
   /// Returns the scale.
   float (*quantize)(const ActivationRun& run);
 };

@@ -135,6 +135,7 @@ void ReferenceBackend::kv_store(ConstTensorView keys, ConstTensorView values, st
       const int64_t vector = vector_index(cache, slot, head);
       const int64_t begin = head * cache.head_dim;
       store_vector({keys.row<float>(t) + begin, dim}, cache, {cache.keys, cache.key_scales}, vector);
+      if (cache.values == cache.keys) continue;
       store_vector({values.row<float>(t) + begin, dim}, cache, {cache.values, cache.value_scales}, vector);
     }
   }

@@ -129,4 +129,25 @@ void ReferenceBackend::rope(TensorView x, int64_t head_dim, ConstTensorView cos,
   }
 }
 
+void ReferenceBackend::combine_rows(ConstTensorView x, std::span<const int32_t> rows, ConstTensorView weights,
+                                    TensorView y) {
+  check_float32(x);
+  check_float32(weights);
+  check_float32(y);
+  const int64_t terms = weights.cols();
+  check(weights.rows() == y.rows() && static_cast<int64_t>(rows.size()) == y.rows() * terms,
+        "combine_rows needs a row and a weight for each term");
+  for (int64_t t = 0; t < y.rows(); ++t) {
+    for (int64_t h = 0; h < y.cols(); ++h) {
+      double sum = 0;
+      for (int64_t j = 0; j < terms; ++j) {
+        const int64_t row = rows[static_cast<size_t>(t * terms + j)];
+        check(row >= 0 && row < x.rows(), "combine_rows: a row lies outside of x");
+        sum += static_cast<double>(weights.row<float>(t)[j]) * static_cast<double>(x.row<float>(row)[h]);
+      }
+      y.row<float>(t)[h] = static_cast<float>(sum);
+    }
+  }
+}
+
 }  // namespace octet

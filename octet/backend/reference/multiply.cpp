@@ -106,4 +106,69 @@ void ReferenceBackend::gemm(const Activations& x, const QuantMatrixView& w, Cons
   }
 }
 
+void ReferenceBackend::grouped_gemm(const Activations& x, std::span<const MatrixGroup> groups, TensorView y) {
+  for (const MatrixGroup& group : groups) {
+    gemm(activation_rows(x, group.begin, group.end), group.w, {}, y.slice_rows(group.begin, group.end));
+  }
+}
+
+namespace {
+
+void check_heads(ConstTensorView x, const HeadMatrix& heads, ConstTensorView y, bool transposed) {
+  check(x.dtype() == DType::kF32 && y.dtype() == DType::kF32, "a multiply by heads takes and gives float32");
+  check(heads.heads > 0 && heads.first >= 0 && heads.first + heads.count <= heads.stride &&
+            heads.heads * heads.stride <= heads.w.rows,
+        "the rows of a head lie outside of the matrix");
+  check(heads.x_stride >= (transposed ? heads.count : heads.w.cols) &&
+            heads.y_stride >= (transposed ? heads.w.cols : heads.count),
+        "the columns of heads overlap");
+  check(x.rows() == y.rows() && (x.rows() == 0 || (x.cols() == heads.heads * heads.x_stride &&
+                                                   y.cols() == heads.heads * heads.y_stride)),
+        "a multiply by heads needs the columns of all heads");
+}
+
+}  // namespace
+
+void ReferenceBackend::gemm_heads(ConstTensorView x, Precision precision, const HeadMatrix& heads,
+                                  TensorView y) {
+  check_heads(x, heads, y, false);
+  std::vector<float> codes(index(heads.w.cols));
+  std::vector<double> right(index(heads.w.cols));
+  std::vector<float> left(index(x.cols()));
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    load_dense(x, t, precision, left);
+    for (int64_t h = 0; h < heads.heads; ++h) {
+      for (int64_t n = 0; n < heads.count; ++n) {
+        widen_row(heads.w, h * heads.stride + heads.first + n, codes, right);
+        double sum = 0;
+        for (int64_t k = 0; k < heads.w.cols; ++k)
+          sum += static_cast<double>(left[index(h * heads.x_stride + k)]) * right[index(k)];
+        y.row<float>(t)[h * heads.y_stride + n] = static_cast<float>(sum);
+      }
+    }
+  }
+}
+
+void ReferenceBackend::gemm_heads_transposed(ConstTensorView x, Precision precision, const HeadMatrix& heads,
+                                             TensorView y) {
+  check_heads(x, heads, y, true);
+  std::vector<float> codes(index(heads.w.cols));
+  std::vector<double> right(index(heads.w.cols));
+  std::vector<float> left(index(x.cols()));
+  std::vector<double> sums(index(heads.w.cols));
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    load_dense(x, t, precision, left);
+    for (int64_t h = 0; h < heads.heads; ++h) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (int64_t n = 0; n < heads.count; ++n) {
+        widen_row(heads.w, h * heads.stride + heads.first + n, codes, right);
+        const auto factor = static_cast<double>(left[index(h * heads.x_stride + n)]);
+        for (size_t k = 0; k < sums.size(); ++k) sums[k] += factor * right[k];
+      }
+      for (size_t k = 0; k < sums.size(); ++k)
+        y.row<float>(t)[h * heads.y_stride + static_cast<int64_t>(k)] = static_cast<float>(sums[k]);
+    }
+  }
+}
+
 }  // namespace octet

@@ -33,6 +33,12 @@ class ReferenceBackend final : public Backend {
   void quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
                             const QuantMatrixView& q) override;
   void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) override;
+  void grouped_gemm(const Activations& x, std::span<const MatrixGroup> groups, TensorView y) override;
+  void gemm_heads(ConstTensorView x, Precision precision, const HeadMatrix& heads, TensorView y) override;
+  void gemm_heads_transposed(ConstTensorView x, Precision precision, const HeadMatrix& heads,
+                             TensorView y) override;
+  void combine_rows(ConstTensorView x, std::span<const int32_t> rows, ConstTensorView weights,
+                    TensorView y) override;
   void rms_norm(ConstTensorView x, ConstTensorView weight, float eps, TensorView y) override;
   void layer_norm(ConstTensorView x, const NormParameters& parameters, float eps, TensorView y) override;
   void add(ConstTensorView x, TensorView y) override;

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The fields of config.json that mixtures of experts share, under each of their names.
+#pragma once
+
+#include <vector>
+
+#include "octet/base/json.h"
+#include "octet/layers/moe.h"
+
+namespace octet {
+
+/// What an architecture has where its config.json is silent; 0: the field must be there.
+struct MoeDefaults {
+  int64_t num_experts = 0;
+  int64_t num_experts_per_tok = 0;
+  int64_t moe_intermediate_size = 0;
+  bool norm_topk_prob = false;
+};
+
+/// Numbers of experts and their size: `num_experts`, `num_local_experts` or `n_routed_experts`;
+/// `num_experts_per_tok`; `moe_intermediate_size`; `norm_topk_prob`. Faults go to `fields`.
+[[nodiscard]] MoeSpec read_moe(JsonFields& fields, const MoeDefaults& defaults);
+
+/// Which layers are mixtures: every `decoder_sparse_step`-th, those in `mlp_only_layers` excepted.
+[[nodiscard]] std::vector<bool> read_sparse_steps(JsonFields& fields, int64_t layers);
+
+}  // namespace octet
