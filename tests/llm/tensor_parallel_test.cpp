@@ -161,7 +161,8 @@ void expect_shards_of(const std::filesystem::path& folder, const Case& c, int ra
 
 TEST(TensorParallel, ShardsPutTogetherAreTheWeightsOfOneRank) {
   for (const char* folder : {"llama_tied", "llama_bias", "llama_linear", "mistral_full", "qwen2_tied",
-                             "qwen3", "llama_llama3_float16", "opt", "opt_post_norm"}) {
+                             "qwen3", "llama_llama3_float16", "opt", "opt_post_norm", "qwen2_moe",
+                             "mixtral_fused", "qwen3_moe_transposed", "glm4_moe_lite", "deepseek_v2_lite"}) {
     for (const Case& c : storages()) {
       for (const int ranks : {2, 3}) expect_shards_of(golden(folder), c, ranks);
     }
@@ -213,8 +214,9 @@ std::vector<float> logits(const std::filesystem::path& folder, const ModelOption
 }
 
 TEST(TensorParallel, LogitsAreThoseOfOneRankWithinWhatTheOrderOfSumsAllows) {
-  for (const char* folder : {"llama_tied", "llama_bias", "llama_linear", "mistral_full", "mistral_window",
-                             "qwen2_window", "qwen3", "opt", "opt_post_norm"}) {
+  for (const char* folder :
+       {"llama_tied", "llama_bias", "llama_linear", "mistral_full", "mistral_window", "qwen2_window", "qwen3",
+        "opt", "opt_post_norm", "qwen2_moe", "mixtral_fused", "glm4_moe_lite", "deepseek_v3"}) {
     ModelOptions options = options_of({});
     for (const bool exact : {true, false}) {
       options.dtype = exact ? DType::kF32 : DType::kBF16;
