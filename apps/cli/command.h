@@ -44,5 +44,6 @@ std::unique_ptr<Command> make_tokenize();
 std::unique_ptr<Command> make_logits();
 std::unique_ptr<Command> make_evaluate();
 std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_quantize();
 
 }  // namespace octet::cli

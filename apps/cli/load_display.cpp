@@ -50,7 +50,7 @@ void LoadDisplay::show_bar(const LoadProgress& progress) {
   if (bar_ && Clock::now() - shown_ < std::chrono::milliseconds(100)) return;
   shown_ = Clock::now();
   bar_ = true;
-  console_.show(std::string(kClearLine) + "loading " + bar(share) + " " + percent(share) + "  " +
+  console_.show(std::string(kClearLine) + what_ + " " + bar(share) + " " + percent(share) + "  " +
                 figures(progress));
 }
 
@@ -61,7 +61,7 @@ void LoadDisplay::show_line(const LoadProgress& progress) {
   if (quarter <= quarter_ && !late) return;
   quarter_ = std::max(quarter_, quarter);
   shown_ = Clock::now();
-  console_.note("loading " + percent(share) + "  " + figures(progress));
+  console_.note(what_ + " " + percent(share) + "  " + figures(progress));
 }
 
 void LoadDisplay::update(const LoadProgress& progress) {

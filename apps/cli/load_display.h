@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <utility>
 
 #include "apps/cli/console.h"
 #include "octet/base/progress.h"
@@ -12,7 +13,9 @@ namespace octet::cli {
 
 class LoadDisplay {
  public:
-  explicit LoadDisplay(const Console& console) : console_(console) {}
+  /// `what` is done to the bytes: "loading".
+  explicit LoadDisplay(const Console& console, std::string what = "loading")
+      : console_(console), what_(std::move(what)) {}
   ~LoadDisplay();
   LoadDisplay(const LoadDisplay&) = delete;
   LoadDisplay& operator=(const LoadDisplay&) = delete;
@@ -29,6 +32,7 @@ class LoadDisplay {
   [[nodiscard]] std::string figures(const LoadProgress& progress) const;
 
   const Console& console_;
+  std::string what_;
   Clock::time_point start_ = Clock::now();
   Clock::time_point shown_;
   bool bar_ = false;

@@ -73,6 +73,12 @@ constexpr std::array kCommands = {
           "  octet bench ./Llama-3.1-8B -p 1024 -n 256 --threads 8 --json\n"
           "  octet bench ./folder-with-config-json --load-format dummy\n",
           make_bench},
+    Entry{"quantize", "Write the model as an FP8 checkpoint, without ever holding it",
+          "Examples:\n"
+          "  octet quantize ./Llama-3.1-8B ./Llama-3.1-8B-FP8\n"
+          "  octet quantize ./Llama-3.1-8B ./out --format fp8-block --quantization fp8_per_block\n"
+          "  octet quantize ./Llama-3.1-8B ./out --format raw --fp8-lm-head --fp8-format e5m2\n",
+          make_quantize},
 };
 
 constexpr const char* kProgramExamples =

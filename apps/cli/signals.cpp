@@ -31,6 +31,7 @@ void install_signal_handlers() {
   catch_once(SIGINT);
   catch_once(SIGTERM);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 bool stop_requested() {

@@ -4,7 +4,8 @@
 
 namespace octet::cli {
 
-/// Catches SIGINT and SIGTERM and ignores SIGPIPE, so that a closed pipe is an error of the write.
+/// Catches SIGINT and SIGTERM and ignores SIGPIPE and SIGXFSZ, so that a closed pipe and a file beyond the
+/// user's limit are errors of the write.
 void install_signal_handlers();
 
 /// Whether a stop was asked for. Cheap.

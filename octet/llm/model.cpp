@@ -45,10 +45,18 @@ void Model::read_config() {
   const Json config = parse_json(read_text_file(path), path.string());
   decoder_spec_ = read_decoder_spec(config, path.string());
   if (generation_config_.eos_token_ids) decoder_spec_.eos_token_ids = *generation_config_.eos_token_ids;
-  const auto quantization = config.find("quantization_config");
-  if (quantization != config.end() && !quantization->is_null()) {
-    quant_config_ = read_quant_config(*quantization, path.string() + ": quantization_config");
-  }
+  quant_config_ = read_source_quantization(folder_);
+}
+
+std::optional<QuantConfig> read_source_quantization(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "config.json";
+  const Json config = parse_json(read_text_file(path), path.string());
+  const auto entry = config.find("quantization_config");
+  if (entry != config.end() && !entry->is_null()) return read_quant_config(*entry, path.string());
+  // modelopt's own place for it, in folders that it wrote before config.json had one.
+  const std::filesystem::path own = folder / "hf_quant_config.json";
+  if (!std::filesystem::exists(own)) return std::nullopt;
+  return read_quant_config(parse_json(read_text_file(own), own.string()), own.string());
 }
 
 /// What a checkpoint left unquantized on purpose stays so, but for the tables, which have options of their
@@ -162,6 +170,14 @@ void Model::check_memory() const {
                     " of memory, but only " + mebibytes(available) +
                     " are available; `octet inspect` shows what --quantization fp8, "
                     "--fp8-lm-head and --fp8-embedding save");
+}
+
+WeightExporter::Parts Model::export_parts(const ExportOptions& options) {
+  return {.backend = *backend_,
+          .source = *source_,
+          .parameters = decoder_->parameters(),
+          .load = load_options(),
+          .options = options};
 }
 
 const LoadReport& Model::load() {

@@ -17,6 +17,7 @@
 #include "octet/llm/rank_peers.h"
 #include "octet/loading/load_report.h"
 #include "octet/loading/memory_plan.h"
+#include "octet/loading/weight_exporter.h"
 #include "octet/loading/weight_source.h"
 #include "octet/models/decoder.h"
 #include "octet/quant/quant_config.h"
@@ -74,6 +75,10 @@ class Model {
   const LoadReport& load();
   [[nodiscard]] const LoadReport& load_report() const { return report_; }
 
+  /// What writes this model to a checkpoint, tile by tile; it never needs `load`. The model must outlive the
+  /// exporter.
+  [[nodiscard]] WeightExporter::Parts export_parts(const ExportOptions& options);
+
   /// A second decoder over the same files, for a run beside this one (the unquantized reference). Its weights
   /// are loaded piece by piece by `load_parameters`.
   [[nodiscard]] std::unique_ptr<Decoder> make_decoder(const QuantSpec& quant_spec);
@@ -108,6 +113,10 @@ class Model {
   MemoryPlan plan_;
   LoadReport report_;
 };
+
+/// What the folder of an FP8 checkpoint says of itself, in config.json or in hf_quant_config.json; nullopt:
+/// nothing.
+[[nodiscard]] std::optional<QuantConfig> read_source_quantization(const std::filesystem::path& folder);
 
 /// Gives back the memory of what these parameters fill.
 void release_parameters(std::vector<Parameter>& parameters);

@@ -9,6 +9,7 @@
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
 #include "octet/loading/shared_scales.h"
+#include "octet/loading/value_checks.h"
 
 namespace octet {
 namespace {
@@ -147,22 +148,8 @@ void LoadSession::fill(PieceRange batch) {
 }
 
 void LoadSession::check_values(PieceRange batch) const {
-  Faults faults;
-  for (size_t i = batch.first; i < batch.second; ++i) {
-    const Piece& piece = parts_.bindings.pieces[i];
-    const TileResult& result = results_[i];
-    if (piece.kind == PieceKind::kQuantize && result.nonfinite > 0 && !parts_.allow_nonfinite) {
-      faults.add(place(*piece.source) + ": " + std::to_string(result.nonfinite) +
-                 " values are NaN or infinite, the first in row " +
-                 std::to_string(result.first_nonfinite_row) + "; --allow-nonfinite loads them all the same");
-    }
-    if (result.overflow) {
-      faults.add(place(*piece.source) + ": holds values beyond the range of " +
-                 std::string(to_string(parts_.bindings.destinations[piece.destination].spec.dtype)) +
-                 "; choose --dtype bfloat16 or float32");
-    }
-  }
-  faults.throw_if_any<FormatError>(parts_.source.describe());
+  octet::check_values(parts_.bindings, results_, {.first = batch.first, .last = batch.second},
+                      {.source = parts_.source.describe(), .allow_nonfinite = parts_.allow_nonfinite});
 }
 
 void LoadSession::compare_twins() {

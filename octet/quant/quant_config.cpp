@@ -119,6 +119,15 @@ void read_modelopt(const Json& config, const std::string& source, JsonFields& fi
   fields.absorb(inner);
 }
 
+/// What `octet quantize --format raw` writes.
+void read_octet(JsonFields& fields, QuantConfig& result) {
+  const std::string format = fields.string("format", "raw");
+  if (format != "raw") fields.fault("format", "expected \"raw\", found " + quote(format));
+  read_block(result, fields, "weight_block_size");
+  result.static_activations = fields.string("activation_scheme", "dynamic") == "static";
+  result.ignore = fields.strings("ignore");
+}
+
 }  // namespace
 
 QuantConfig read_quant_config(const Json& config, std::string_view source) {
@@ -133,6 +142,8 @@ QuantConfig read_quant_config(const Json& config, std::string_view source) {
     read_compressed_tensors(where, fields, result);
   } else if (result.method == "modelopt") {
     read_modelopt(config, where, fields, result);
+  } else if (result.method == "octet") {
+    read_octet(fields, result);
   } else {
     fields.fault("quant_method", "found " + quote(result.method) + "; " + std::string(kKnown));
   }

@@ -17,7 +17,7 @@ namespace octet {
 /// What an FP8 checkpoint says of itself. How its scales lie is read from the tensors; this is what they
 /// cannot tell.
 struct QuantConfig {
-  std::string method;                 ///< "fp8", "compressed-tensors", "modelopt"
+  std::string method;                 ///< "fp8", "compressed-tensors", "modelopt", "octet"
   std::optional<int64_t> block_rows;  ///< of a grid of scales
   std::optional<int64_t> block_cols;
   bool static_activations = false;  ///< the file has scales for activations
@@ -36,6 +36,7 @@ struct QuantConfig {
 ///   modelopt            {"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": [...]}, also
 ///   under
 ///                       "quantization" as in hf_quant_config.json
+///   octet               {"quant_method": "octet", "format": "raw", "weight_block_size": [128, 128], "ignore": [...]}
 /// Throws ConfigError, all faults together, for another method, integer or 4-bit formats, and fields of a
 /// wrong type.
 [[nodiscard]] QuantConfig read_quant_config(const Json& config, std::string_view source);

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A folder that is written whole or not at all.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+
+namespace octet {
+
+/// Files are put into `staging()`, a folder beside the target, which takes the target's name on commit();
+/// without that it is removed with all it holds. Neither copied nor moved. One thread at a time.
+class OutputFolder {
+ public:
+  enum class Existing {
+    kRefuse,   ///< the target must not be there, or be an empty folder
+    kReplace,  ///< a model's folder (one with a config.json) may be there, and stays until commit()
+  };
+  /// Throws ArgumentError when the target is in the way, DeviceError when nothing can be made beside it.
+  OutputFolder(const std::filesystem::path& target, Existing existing);
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& target() const { return target_; }
+  [[nodiscard]] const std::filesystem::path& staging() const { return staging_; }
+  /// Throws DeviceError saying what is needed and what is free, when `bytes` do not fit on the disk.
+  void require_space(int64_t bytes) const;
+  /// Puts the folder in place; one that was there is replaced in one step. Throws DeviceError, and then what
+  /// was there is there still.
+  void commit();
+
+ private:
+  void check_target(Existing existing) const;
+  void replace_existing();
+
+  std::filesystem::path target_;
+  std::filesystem::path staging_;  // empty after commit
+};
+
+}  // namespace octet

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/llm/quantize.h"
+
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "octet/base/faults.h"
+#include "octet/base/file_reader.h"
+#include "octet/base/output_folder.h"
+#include "octet/llm/model_files.h"
+#include "octet/loading/weight_exporter.h"
+
+namespace octet {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+/// What the file will say: a source with static scales keeps them where nothing else was asked for.
+ActivationScheme written_scheme(ActivationScheme asked, const std::optional<QuantConfig>& source) {
+  if (asked != ActivationScheme::kAuto) return asked;
+  return source && source->static_activations ? ActivationScheme::kStatic : ActivationScheme::kDynamic;
+}
+
+ModelOptions with_scheme(ModelOptions options, ActivationScheme scheme) {
+  options.quant.activation_scheme = scheme;
+  return options;
+}
+
+/// Whether scales of inputs are read is decided when the layers are made, so what the source has must be
+/// known before.
+std::unique_ptr<Model> open_model(const fs::path& folder, const ModelOptions& options) {
+  const ActivationScheme scheme =
+      written_scheme(options.quant.activation_scheme, read_source_quantization(folder));
+  return std::make_unique<Model>(folder, with_scheme(options, scheme));
+}
+
+Json config_of(const Model& model, const QuantizeOptions& options, const ExportPlan& plan) {
+  const fs::path path = model.folder() / "config.json";
+  Json config = parse_json(read_text_file(path), path.string());
+  config["quantization_config"] = quantization_entry(options.format, plan.quantization);
+  if (options.model.dtype) {
+    const char* const key = config.contains("dtype") ? "dtype" : "torch_dtype";
+    config[key] = torch_name(model.dtype());
+  }
+  return config;
+}
+
+void refuse_own_folder(const fs::path& folder, const fs::path& out) {
+  std::error_code ignored;
+  if (fs::equivalent(folder, out, ignored))
+    throw ArgumentError(out.string() + ": is the model that is read; name another folder");
+}
+
+void warn_of(const Model& model, const std::string& text) {
+  if (model.options().warn) model.options().warn(text);
+}
+
+void warn_of_copies(const Model& model, const ExportPlan& plan) {
+  if (plan.copies.empty()) return;
+  std::string text =
+      std::to_string(plan.copies.size()) + " tensors that this model does not use are written as they are:";
+  for (size_t i = 0; i < plan.copies.size() && i < Faults::kShown; ++i)
+    text += " " + quote(plan.copies[i].source->name);
+  if (plan.copies.size() > Faults::kShown) text += " and more";
+  warn_of(model, text);
+}
+
+std::vector<WrittenFile> files_in(const fs::path& folder) {
+  std::vector<WrittenFile> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    files.push_back(
+        {.name = entry.path().filename().string(), .bytes = static_cast<int64_t>(entry.file_size())});
+  }
+  std::sort(files.begin(), files.end(),
+            [](const WrittenFile& a, const WrittenFile& b) { return a.name < b.name; });
+  return files;
+}
+
+}  // namespace
+
+QuantizeReport quantize_checkpoint(const fs::path& folder, const fs::path& out,
+                                   const QuantizeOptions& options) {
+  const auto start = Clock::now();
+  refuse_own_folder(folder, out);
+  const auto model = open_model(folder, options.model);
+  WeightExporter exporter(model->export_parts({.format = options.format,
+                                               .max_shard_bytes = options.max_shard_bytes,
+                                               .activations = model->options().quant.activation_scheme,
+                                               .embedding = model->spec().names.embed_tokens,
+                                               .lm_head = model->spec().names.lm_head,
+                                               .tied = model->spec().tie_word_embeddings}));
+  const ExportPlan& plan = exporter.plan();
+  warn_of_copies(*model, plan);
+
+  OutputFolder target(out,
+                      options.overwrite ? OutputFolder::Existing::kReplace : OutputFolder::Existing::kRefuse);
+  const std::string config = config_of(*model, options, plan).dump(2) + "\n";
+  const std::vector<fs::path> others = accompanying_files(folder);
+  int64_t bytes = plan.shards.file_bytes + static_cast<int64_t>(config.size());
+  for (const fs::path& file : others) bytes += static_cast<int64_t>(fs::file_size(file));
+  target.require_space(bytes);
+
+  QuantizeReport report;
+  report.load = exporter.write(target.staging());
+  for (const fs::path& file : others) copy_file_bytes(file, target.staging() / file.filename());
+  write_text_file(target.staging() / "config.json", config);
+  report.files = files_in(target.staging());
+  target.commit();
+
+  report.folder = target.target();
+  report.format = options.format;
+  report.tensors = static_cast<int64_t>(plan.tensors.size());
+  report.bytes_before = plan.bytes_before;
+  report.bytes_after = plan.shards.tensor_bytes;
+  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  if (const auto underflow = underflow_warning(report.load.quality())) warn_of(*model, *underflow);
+  return report;
+}
+
+Json QuantizeReport::to_json() const {
+  Json list = Json::array();
+  for (const WrittenFile& file : files) list.push_back({{"name", file.name}, {"bytes", file.bytes}});
+  return {{"folder", folder.string()},
+          {"format", to_string(format)},
+          {"files", std::move(list)},
+          {"tensors", tensors},
+          {"bytes_before", bytes_before},
+          {"bytes_after", bytes_after},
+          {"read_bytes", load.read_bytes},
+          {"seconds", seconds},
+          {"predicted_peak_bytes", load.predicted_peak_bytes},
+          {"peak_bytes", load.peak_bytes},
+          {"process_peak_rss_bytes", load.process_peak_rss_bytes}};
+}
+
+}  // namespace octet
