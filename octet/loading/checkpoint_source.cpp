@@ -1,10 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/loading/checkpoint_source.h"
 
+#include <algorithm>
+
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
 
 namespace octet {
+namespace {
+
+constexpr int64_t kTilesAhead = 3;
+
+}  // namespace
 
 CheckpointSource::CheckpointSource(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {
   const std::vector<std::filesystem::path> files = checkpoint.files();
@@ -23,7 +30,22 @@ std::string CheckpointSource::describe() const {
 
 void CheckpointSource::read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                                  std::span<std::byte> into) const {
-  checkpoint_.read_rows(checkpoint_.tensors()[tensor.index], begin, end, into);
+  const TensorInfo& info = checkpoint_.tensors()[tensor.index];
+  will_need_next(tensor.index, end * Checkpoint::row_bytes(info),
+                 kTilesAhead * static_cast<int64_t>(into.size()));
+  checkpoint_.read_rows(info, begin, end, into);
+}
+
+// Readers take tiles in the order of the files, so what lies behind this tile is read next, by this thread or
+// another. The disk brings it while this tile is worked on; the kernel's own look-ahead is a fraction of a
+// tile.
+void CheckpointSource::will_need_next(size_t index, int64_t begin, int64_t length) const {
+  for (const auto& tensors = checkpoint_.tensors(); index < tensors.size() && length > 0;
+       ++index, begin = 0) {
+    const int64_t part = std::min(length, tensors[index].bytes - begin);
+    if (part > 0) checkpoint_.will_need(tensors[index], begin, part);
+    length -= part;
+  }
 }
 
 int64_t CheckpointSource::read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,

@@ -18,6 +18,7 @@ class CheckpointSource final : public WeightSource {
 
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return tensors_; }
+  /// Behind advice to the kernel to fetch what follows in the files.
   void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                  std::span<std::byte> into) const override;
   /// One positioned read for each row, of the columns alone, behind advice to the kernel to fetch the rows in
@@ -27,6 +28,9 @@ class CheckpointSource final : public WeightSource {
   void drop_cache(const SourceTensor& tensor) const override;
 
  private:
+  /// Advice for `length` bytes from byte `begin` of tensor `index` on, into the tensors behind it.
+  void will_need_next(size_t index, int64_t begin, int64_t length) const;
+
   const Checkpoint& checkpoint_;
   std::vector<SourceTensor> tensors_;  // index for index those of the checkpoint
 };

@@ -179,6 +179,62 @@ TEST_F(StaticActivations, MayBeVectorsOfOneAndGoByEitherName) {
   EXPECT_EQ(logits(ActivationScheme::kAuto), logits(ActivationScheme::kNone));
 }
 
+/// The two places where modelopt describes what it made, with the fields it writes.
+struct ModeloptFolder {
+  const char* name;
+  Json in_config;
+  Json in_own_file;
+};
+
+std::vector<ModeloptFolder> modelopt_folders() {
+  const Json own = {
+      {"producer", {{"name", "modelopt"}, {"version", "0.33.0"}}},
+      {"quantization",
+       {{"quant_algo", "FP8"}, {"kv_cache_quant_algo", nullptr}, {"exclude_modules", {"lm_head"}}}}};
+  const Json entry = {{"quant_method", "modelopt"},
+                      {"quant_algo", "FP8"},
+                      {"producer", {{"name", "modelopt"}, {"version", "0.33.0"}}},
+                      {"ignore", {"lm_head"}}};
+  return {{"hf_quant_config.json alone", nullptr, own},
+          {"config.json alone", entry, nullptr},
+          {"both", entry, own}};
+}
+
+TEST_F(StaticActivations, OfAModeloptFolderAreThoseOfTheSameWeightsInAnotherDialect) {
+  const auto expected = static_logits();
+  const auto expected_without = logits(ActivationScheme::kNone);
+  for (const ModeloptFolder& dialect : modelopt_folders()) {
+    SCOPED_TRACE(dialect.name);
+    const TempFolder folder;
+    write_folder(folder.path(), kGolden, dialect.in_config, tensors_);
+    if (!dialect.in_own_file.is_null()) folder.write("hf_quant_config.json", dialect.in_own_file.dump());
+    const auto source = read_source_quantization(folder.path());
+    ASSERT_TRUE(source.has_value());
+    EXPECT_EQ(source->method, "modelopt");
+    EXPECT_TRUE(source->static_activations);
+    for (const auto& [scheme, wanted] : {std::pair(ActivationScheme::kStatic, expected),
+                                         std::pair(ActivationScheme::kAuto, expected_without)}) {
+      Model model(folder.path(), options_of(untouched(scheme)));
+      model.load();
+      EXPECT_EQ(folder_logits(model), wanted);
+      EXPECT_TRUE(model.load_report().unused.empty());
+    }
+    // The excluded head stays as it is also where the options quantize what is not in FP8.
+    Model model(folder.path(), options_of(quantized(Granularity::kChannel)));
+    model.load();
+    EXPECT_EQ(folder_logits(model), expected_without);
+  }
+}
+
+TEST_F(StaticActivations, OfAModeloptFolderInFourBitsAreRefusedByName) {
+  const TempFolder folder;
+  write_folder(folder.path(), kGolden, nullptr, tensors_);
+  folder.write("hf_quant_config.json", R"({"quantization": {"quant_algo": "NVFP4"}})");
+  EXPECT_THAT(
+      [&] { Model(folder.path(), options_of(untouched())); },
+      ::testing::ThrowsMessage<ConfigError>(AllOf(HasSubstr("hf_quant_config.json"), HasSubstr("'nvfp4'"))));
+}
+
 TEST_F(StaticActivations, AreRefusedBeforeLoadingWhereAnFp8MatrixHasNoScale) {
   tensors_.erase("model.layers.0.mlp.up_proj.input_scale");
   tensors_.erase("model.layers.1.self_attn.o_proj.input_scale");
