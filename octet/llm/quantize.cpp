@@ -67,6 +67,22 @@ void warn_of_copies(const Model& model, const ExportPlan& plan) {
   warn_of(model, text);
 }
 
+/// The format counts blocks from the first row and column, with a smaller one at the end. transformers takes
+/// a grid for blocks of equal size, and would read other values without a word.
+void warn_of_ragged_blocks(const Model& model, const ExportPlan& plan, ExportFormat format) {
+  if (format != ExportFormat::kFp8Block) return;
+  int64_t ragged = 0;
+  for (const ExportedPiece& piece : plan.pieces) {
+    const std::vector<int64_t>& shape = plan.tensors[piece.weight].shape;
+    if (piece.scales && (shape[0] % kScaleBlock != 0 || shape[1] % kScaleBlock != 0)) ++ragged;
+  }
+  if (ragged == 0) return;
+  warn_of(model,
+          std::to_string(ragged) +
+              " matrices have sides that 128 does not divide: vLLM and Octet read their blocks as they are, "
+              "transformers does not; --format compressed-tensors with scales per row is read by all");
+}
+
 std::vector<WrittenFile> files_in(const fs::path& folder) {
   std::vector<WrittenFile> files;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
@@ -93,6 +109,7 @@ QuantizeReport quantize_checkpoint(const fs::path& folder, const fs::path& out,
                                                .tied = model->spec().tie_word_embeddings}));
   const ExportPlan& plan = exporter.plan();
   warn_of_copies(*model, plan);
+  warn_of_ragged_blocks(*model, plan, options.format);
 
   OutputFolder target(out,
                       options.overwrite ? OutputFolder::Existing::kReplace : OutputFolder::Existing::kRefuse);

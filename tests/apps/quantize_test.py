@@ -96,6 +96,11 @@ class Quantize(OctetTest):
         result = self.octet("quantize", DEMO, self.out, "--overwrite", "--quiet")
         self.assertEqual(result.err, "")
 
+    def test_blocks_that_some_readers_misread_are_warned_of(self):
+        words = ("quantize", DEMO, self.out, "--quantization", "fp8_per_block")
+        self.assertRegex(self.octet(*words, "--format", "fp8-block").err, "42 matrices have sides .*transformers does not")
+        self.assertNotIn("transformers", self.octet(*words, "--format", "raw", "--overwrite").err)
+
     def test_an_existing_folder_is_refused_unless_it_is_empty_or_to_be_replaced(self):
         self.out.mkdir()
         self.done("quantize", TINY, self.out)

@@ -84,15 +84,16 @@ int open(const char* path, int flags, ...) {
 }
 }  // extern "C"
 
-void* operator new(size_t bytes) {
+// Not inlined, or the compiler sees memory of operator new given to free.
+[[gnu::noinline]] void* operator new(size_t bytes) {
   void* memory = strikes(kAllocate) ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, size_t /*bytes*/) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, size_t /*bytes*/) noexcept {
   std::free(memory);
 }
 

@@ -314,6 +314,7 @@ TEST_F(QuantizeFolder, KeepsTheStaticScalesOfItsSource) {
 
 TEST_F(QuantizeFolder, CopiesTensorsThatTheModelDoesNotUse) {
   Model original(kUntied, options_of(quant_of(std::nullopt)));
+  original.load();
   FileTensors tensors = tensors_of(original, ScaleDialect::kColumn);
   tensors["vision_tower.proj.weight"] = float_tensor({2, 3}, {1, 2, 3, 4, 5, 6});
   const auto source = folder_.path() / "source";
