@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <new>
 #include <string>
 #include <system_error>
 
@@ -26,6 +27,19 @@ fs::path resolved(const fs::path& target) {
   return path.has_filename() ? path : path.parent_path();
 }
 
+/// Removing takes memory itself, and comes also when memory has ended: what was freed since then may do.
+void remove_folder(const fs::path& folder) noexcept {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    try {
+      std::error_code ignored;
+      fs::remove_all(folder, ignored);
+      return;
+    } catch (const std::bad_alloc&) {
+      continue;
+    }
+  }
+}
+
 std::string mebibytes(uintmax_t bytes) {
   return std::to_string((bytes + (1U << 20U) - 1) >> 20U) + " MiB";
 }
@@ -43,9 +57,7 @@ OutputFolder::OutputFolder(const fs::path& target, Existing existing) : target_(
 }
 
 OutputFolder::~OutputFolder() {
-  if (staging_.empty()) return;
-  std::error_code ignored;
-  fs::remove_all(staging_, ignored);
+  if (!staging_.empty()) remove_folder(staging_);
 }
 
 void OutputFolder::check_target(Existing existing) const {
@@ -88,8 +100,7 @@ void OutputFolder::commit() {
                         ": cannot be put in place: " + std::generic_category().message(errno));
     }
     replace_existing();
-    std::error_code ignored;
-    fs::remove_all(staging_, ignored);  // holds what was there before
+    remove_folder(staging_);  // holds what was there before
   }
   staging_.clear();
   sync_folder(target_.parent_path());

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "octet/base/error.h"
 #include "octet/base/process_memory.h"
 #include "octet/loading/export_session.h"
 #include "octet/loading/weight_records.h"
@@ -22,7 +23,12 @@ WeightExporter::WeightExporter(Parts parts)
       target_(file_target(parts_.backend)),
       bindings_(bind_parameters(parts_.parameters, parts_.source, parts_.load, target_)),
       geometry_(tile_geometry(bindings_, parts_.load, target_.threads)),
-      plan_(plan_export(bindings_, geometry_, parts_.options)) {}
+      plan_(plan_export(bindings_, geometry_, parts_.options)) {
+  for (const Piece& piece : bindings_.pieces) {
+    check(piece.rows == piece.full_rows && piece.cols == piece.full_cols && !piece.shared_scales,
+          "an export is of the whole model, not of one rank's share: " + piece.parameter->name);
+  }
+}
 
 LoadReport WeightExporter::write(const std::filesystem::path& folder) {
   MemoryLedger& ledger = parts_.backend.ledger();
