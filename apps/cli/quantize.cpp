@@ -9,6 +9,8 @@
 #include "apps/cli/model_location.h"
 #include "apps/cli/output_file.h"
 #include "apps/cli/signals.h"
+#include "octet/comm/communicator.h"
+#include "octet/llm/follow.h"
 
 namespace octet::cli {
 namespace {
@@ -95,13 +97,21 @@ class Quantize : public Command {
     }
   }
 
+  [[nodiscard]] ModelArgs* model_args() override { return &args_; }
+
+  /// The whole model passes through rank 0, tile by tile, so there is nothing for the others to hold.
+  void follow() override { wait_for_end(*args_.options.model.communicator); }
+
  private:
   [[nodiscard]] QuantizeReport quantize(const std::filesystem::path& folder, const Console& console) {
     LoadDisplay display(console, "quantizing");
+    Communicator* const ranks = args_.options.model.communicator;
     options_.model = args_.options.model;
+    options_.model.communicator = nullptr;
     if (max_shard_size_) options_.max_shard_bytes = *max_shard_size_;
-    options_.model.progress = [&display](const LoadProgress& progress) {
+    options_.model.progress = [&display, ranks](const LoadProgress& progress) {
       display.update(progress);
+      if (ranks != nullptr) ranks->check();  // another rank may have failed
       return !stop_requested();
     };
     options_.model.warn = [&display, &console](const std::string& text) {

@@ -121,6 +121,18 @@ class ParallelRuns(ParallelTest):
             self.assertLessEqual(each["peak_bytes"], each["final_bytes"] + (64 << 20))
         self.assertFalse((self.folder / "report.json.rank2").exists())
 
+    def test_quantize_writes_the_files_of_one_process(self):
+        for options in (("--format", "raw", "--quantization", "fp8_per_block"), ("--fp8-lm-head", "--max-shard-size", "1MB")):
+            files = []
+            for ranks, name in ((1, "one"), (2, "two")):
+                words = ("quantize", DEMO, self.folder / name, "--overwrite", *options)
+                self.done(*words) if ranks == 1 else self.done_by(ranks, *words)
+                files.append({path.name: path.read_bytes() for path in (self.folder / name).iterdir()})
+            self.assertEqual(files[0], files[1], options)
+        result = self.ranks(2, "quantize", DEMO, self.folder / "one")
+        self.assertEqual(result.returncode, 1, result.err)
+        self.assertEqual(result.err.count("is not empty"), 1, result.err)
+
     def test_evaluate_finds_what_one_process_finds(self):
         text = self.folder / "text.txt"
         text.write_text("It was on a dreary night of November that I beheld the accomplishment of my toils. " * 8)
