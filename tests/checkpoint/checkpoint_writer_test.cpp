@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "octet/base/error.h"
 #include "octet/checkpoint/checkpoint.h"
@@ -90,7 +91,8 @@ TEST(CheckpointWriter, LeavesNoUnfinishedFileBehind) {
   const ShardPlan plan = plan_shards(kTensors, 30);
   {
     CheckpointWriter writer(folder.path(), plan);
-    writer.write(4, 0, std::as_bytes(std::span(data_of(4))).first(100));
+    const std::string big = data_of(4);
+    writer.write(4, 0, std::as_bytes(std::span(big)).first(100));
     EXPECT_EQ(files_in(folder).size(), 1U);
   }
   EXPECT_TRUE(files_in(folder).empty());
@@ -101,7 +103,7 @@ TEST(CheckpointWriter, RefusesToFinishWithBytesMissing) {
   const ShardPlan plan = plan_shards(kTensors, 1000);
   CheckpointWriter writer(folder.path(), plan);
   EXPECT_THROW(writer.finish(), ArgumentError);
-  EXPECT_THROW(writer.write(0, 10, std::as_bytes(std::span("123456", 6))), ArgumentError);
+  EXPECT_THROW(writer.write(0, 10, std::as_bytes(std::span(std::string_view("123456")))), ArgumentError);
 }
 
 }  // namespace
