@@ -224,7 +224,8 @@ std::optional<std::string> fit_scales(Piece& piece, const std::optional<BlockSiz
   const std::vector<int64_t> sizes = squeezed(scales.shape);
   if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end())
     return "expected scales, found " + to_string(scales.shape);
-  // The one block of a small matrix: told from a scalar by its two dimensions, where blocks are what the file has.
+  // The one block of a small matrix: told from a scalar by its two dimensions, where blocks are what the file
+  // has.
   const bool one_block = given && scales.shape.size() == 2 && is_grid_of(piece, *given, 1, 1);
   if (sizes.empty() && !one_block) {
     piece.file_scales = FileScales::kScalar;

@@ -36,7 +36,8 @@ struct QuantConfig {
 ///   modelopt            {"quant_method": "modelopt", "quant_algo": "FP8", "exclude_modules": [...]}, also
 ///   under
 ///                       "quantization" as in hf_quant_config.json
-///   octet               {"quant_method": "octet", "format": "raw", "weight_block_size": [128, 128], "ignore": [...]}
+///   octet               {"quant_method": "octet", "format": "raw", "weight_block_size": [128, 128],
+///   "ignore": [...]}
 /// Throws ConfigError, all faults together, for another method, integer or 4-bit formats, and fields of a
 /// wrong type.
 [[nodiscard]] QuantConfig read_quant_config(const Json& config, std::string_view source);
