@@ -32,13 +32,14 @@ class AttentionBench {
   explicit AttentionBench(const Options& options)
       : options_(options),
         backend_(make_backend(backend_options(options), ledger_)),
+        clock_(clock_for(backend_->threads().threads())),
         ceilings_(options.isa.empty() ? supported_isas().back() : parse_cpu_isa(options.isa),
-                  backend_->threads()) {
+                  backend_->threads(), clock_) {
     for (int64_t b = 0; b < blocks(); ++b) table_.push_back(static_cast<int32_t>((b * 37 + 5) % blocks()));
   }
   void print_machine() const {
-    std::printf("%s, %s; context %lld, heads %lld/%lld of %lld\n", cpu_name().c_str(),
-                backend_->describe().c_str(), static_cast<long long>(options_.context),
+    std::printf("%s, %s; %s; context %lld, heads %lld/%lld of %lld\n", cpu_name().c_str(),
+                backend_->describe().c_str(), describe(clock_), static_cast<long long>(options_.context),
                 static_cast<long long>(options_.query_heads), static_cast<long long>(options_.key_heads),
                 static_cast<long long>(options_.head_dim));
   }
@@ -60,7 +61,7 @@ class AttentionBench {
       const double reading = ceilings_.read_seconds(pieces);
       const double multiplying = flops(rows) / ceilings_.f32_flops();
       const double taken =
-          seconds_of([&] { attend(*backend_, (layer + 2) % kLayers, q.data(), y.data(), rows); });
+          seconds_of(clock_, [&] { attend(*backend_, (layer + 2) % kLayers, q.data(), y.data(), rows); });
       ratios.push_back(std::max(reading, multiplying) / taken);
       times.push_back(taken);
     }
@@ -146,6 +147,7 @@ class AttentionBench {
   Options options_;
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
+  Clock clock_;
   Ceilings ceilings_;
   DType dtype_ = DType::kBF16;
   Buffer cache_;

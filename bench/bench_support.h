@@ -2,11 +2,12 @@
 /// What the benchmark programs share: repeatable numbers, times, medians of paired ratios.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
+
+#include "octet/backend/cpu/ceilings.h"
 
 namespace octet::bench {
 
@@ -19,12 +20,9 @@ void fill_bell(std::span<float> values, uint64_t seed);
 
 [[nodiscard]] double median(std::vector<double> values);
 
-/// Seconds that body() takes.
-template <class Body>
-[[nodiscard]] double seconds_of(Body&& body) {
-  const auto begin = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
+/// One thread is timed by its own running time, so that other work on the machine does not count.
+[[nodiscard]] Clock clock_for(int threads);
+/// What the times of a table are, for its heading.
+[[nodiscard]] const char* describe(Clock clock);
 
 }  // namespace octet::bench

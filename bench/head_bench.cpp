@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The head of a model, stored in FP8 and in bfloat16, multiplied turn by turn: A B A B. FP8 reads half the
 /// bytes and widens them in registers, so it is never to be the slower one. Prints the median of the paired
-/// ratios.
+/// ratios, and how much of the machine's ceiling FP8 reaches.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "bench/bench_support.h"
+#include "octet/backend/cpu/ceilings.h"
 #include "octet/backend/factory.h"
 
 namespace octet::bench {
@@ -18,6 +19,7 @@ struct Options {
   int threads = 0;
   int pairs = 15;
   bool quick = false;
+  std::vector<int64_t> tokens = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 512};
 };
 
 struct Head {
@@ -27,9 +29,15 @@ struct Head {
 
 class Pair {
  public:
-  Pair(Backend& backend, Head head)
-      : backend_(backend), head_(head), fp8_(weight(DType::kF8E4M3)), bf16_(weight(DType::kBF16)) {
+  Pair(Backend& backend, Ceilings& ceilings, Head head)
+      : backend_(backend),
+        clock_(clock_for(backend.threads().threads())),
+        ceilings_(ceilings),
+        head_(head),
+        fp8_(weight(DType::kF8E4M3)),
+        bf16_(weight(DType::kBF16)) {
     fill();
+    fp8_.set_codes_finite();
   }
 
   /// Throws where an output of either differs from a float64 sum beyond the rounding of a float32 one.
@@ -50,24 +58,32 @@ class Pair {
     double bf16 = 0;
     double ratio = 0;  // of bf16 / fp8 of the same pair, the median
     double lowest = 0;
+    double ceiling = 0;  // of the larger of the times that reading and multiplying FP8 need: the median
   };
   [[nodiscard]] Times time(int64_t tokens, int pairs) {
     set_tokens(tokens);
     std::vector<double> fp8;
     std::vector<double> bf16;
     std::vector<double> ratio;
+    std::vector<double> ceiling;
+    const double operations = 2.0 * static_cast<double>(tokens * head_.vocabulary * head_.hidden);
+    const ByteSpan codes(fp8_.view().data, static_cast<size_t>(fp8_.bytes()));
     for (int pair = -1; pair < pairs; ++pair) {
-      const double a = seconds_of([&] { multiply(fp8_); });
-      const double b = seconds_of([&] { multiply(bf16_); });
+      const double a = seconds_of(clock_, [&] { multiply(fp8_); });
+      const double b = seconds_of(clock_, [&] { multiply(bf16_); });
+      const double reading = ceilings_.read_seconds({&codes, 1});
+      const double multiplying = operations / ceilings_.bf16_flops(std::clamp(a, 0.002, 0.02));
       if (pair < 0) continue;  // the first touches memory and threads for the first time
       fp8.push_back(a);
       bf16.push_back(b);
       ratio.push_back(b / a);
+      ceiling.push_back(std::max(reading, multiplying) / a);
     }
     return {.fp8 = median(fp8),
             .bf16 = median(bf16),
             .ratio = median(ratio),
-            .lowest = *std::min_element(ratio.begin(), ratio.end())};
+            .lowest = *std::min_element(ratio.begin(), ratio.end()),
+            .ceiling = median(ceiling)};
   }
 
   [[nodiscard]] int64_t bytes() const { return fp8_.bytes() + bf16_.bytes(); }
@@ -136,6 +152,8 @@ class Pair {
   }
 
   Backend& backend_;
+  Clock clock_;
+  Ceilings& ceilings_;
   Head head_;
   QuantMatrix fp8_;
   QuantMatrix bf16_;
@@ -154,18 +172,23 @@ int run(const Options& options) {
   MemoryLedger ledger;
   const auto backend =
       make_backend({.device = "cpu", .threads = options.threads, .isa = std::nullopt}, ledger);
-  std::printf("%s, %s\n", cpu_name().c_str(), backend->describe().c_str());
-  std::printf("%8s %6s %6s %10s %10s %12s %8s\n", "V", "H", "tokens", "fp8, ms", "bf16, ms", "bf16 / fp8",
-              "lowest");
+  const Clock clock = clock_for(backend->threads().threads());
+  Ceilings ceilings(supported_isas().back(), backend->threads(), clock);
+  std::printf("%s, %s; %s\n", cpu_name().c_str(), backend->describe().c_str(), describe(clock));
+  std::printf("%8s %6s %6s %10s %10s %9s %9s %9s %12s %8s\n", "V", "H", "tokens", "fp8, ms", "bf16, ms",
+              "GB/s", "GFLOP/s", "of limit", "bf16 / fp8", "lowest");
   bool slower = false;
   for (const Head& head : heads(options)) {
-    Pair pair(*backend, head);
-    for (const int64_t tokens : {1, 8}) {
+    Pair pair(*backend, ceilings, head);
+    const auto weights = static_cast<double>(head.vocabulary * head.hidden);
+    for (const int64_t tokens : options.tokens) {
       pair.check_results(tokens);
       const Pair::Times times = pair.time(tokens, options.pairs);
-      std::printf("%8lld %6lld %6lld %10.2f %10.2f %12.3f %8.3f\n", static_cast<long long>(head.vocabulary),
-                  static_cast<long long>(head.hidden), static_cast<long long>(tokens), 1e3 * times.fp8,
-                  1e3 * times.bf16, times.ratio, times.lowest);
+      std::printf("%8lld %6lld %6lld %10.2f %10.2f %9.1f %9.1f %9.3f %12.3f %8.3f\n",
+                  static_cast<long long>(head.vocabulary), static_cast<long long>(head.hidden),
+                  static_cast<long long>(tokens), 1e3 * times.fp8, 1e3 * times.bf16,
+                  weights / times.fp8 / 1e9, 2e-9 * weights * static_cast<double>(tokens) / times.fp8,
+                  times.ceiling, times.ratio, times.lowest);
       std::fflush(stdout);
       slower = slower || times.ratio < 1;
     }
@@ -182,6 +205,7 @@ int main(int argc, char** argv) {
   CLI::App app("Times the head in FP8 beside the head in bfloat16; exit code 1 where FP8 is slower");
   app.add_option("--threads", options.threads, "0: one for each core");
   app.add_option("--pairs", options.pairs, "timings of each figure")->check(CLI::Range(1, 1000));
+  app.add_option("--tokens", options.tokens, "numbers of tokens")->check(CLI::Range(1, 4096));
   app.add_flag("--quick", options.quick, "one smaller head");
   CLI11_PARSE(app, argc, argv);
   try {

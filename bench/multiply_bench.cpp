@@ -57,11 +57,13 @@ class Bench {
         ledger_(ledger),
         backend_(make_backend(backend_options(options), ledger)),
         isa_(options.isa.empty() ? supported_isas().back() : parse_cpu_isa(options.isa)),
-        ceilings_(isa_, backend_->threads()) {}
+        clock_(clock_for(backend_->threads().threads())),
+        ceilings_(isa_, backend_->threads(), clock_) {}
 
   [[nodiscard]] Backend& backend() { return *backend_; }
   [[nodiscard]] Ceilings& ceilings() { return ceilings_; }
   [[nodiscard]] CpuIsa isa() const { return isa_; }
+  [[nodiscard]] Clock clock() const { return clock_; }
 
   /// Copies of one weight, enough that the first is cold again after the last.
   void prepare(const Case& what);
@@ -82,6 +84,7 @@ class Bench {
   MemoryLedger& ledger_;
   std::unique_ptr<Backend> backend_;
   CpuIsa isa_;
+  Clock clock_;
   Ceilings ceilings_;
   std::vector<QuantMatrix> weights_;
   size_t next_ = 0;
@@ -113,6 +116,7 @@ void Bench::prepare(const Case& what) {
     const int64_t bytes = matrix_bytes(spec.layout, spec.dtype, spec.rows, spec.cols);
     fill_codes({view.data, static_cast<size_t>(bytes)}, static_cast<uint64_t>(c));
     for (int64_t s = 0; s < spec.scale_count(); ++s) view.scales[s] = 0.01F;
+    w.set_codes_finite();
   }
 }
 
@@ -193,10 +197,11 @@ Result Bench::time(const Case& what, int64_t tokens) {
       piece = {w.view().data, static_cast<size_t>(matrix_bytes(w.spec().layout, what.dtype, what.n, what.k))};
     }
     const double sweep = ceilings_.read_seconds(pieces) / static_cast<double>(calls);
-    const double seconds = seconds_of([&] {
-                             for (size_t c = 0; c < calls; ++c)
-                               backend_->gemm(activations_, take().view(), {}, y);
-                           }) /
+    const double seconds = seconds_of(clock_,
+                                      [&] {
+                                        for (size_t c = 0; c < calls; ++c)
+                                          backend_->gemm(activations_, take().view(), {}, y);
+                                      }) /
                            static_cast<double>(calls);
     const double limit = std::clamp(seconds * static_cast<double>(calls), 0.002, 0.02);
     const double flops = pairs ? ceilings_.bf16_flops(limit) : ceilings_.f32_flops(limit);
@@ -251,7 +256,8 @@ std::vector<Case> cases(const Options& options) {
 int run(const Options& options) {
   MemoryLedger ledger;
   Bench bench(options, ledger);
-  std::printf("%s, %s\n", cpu_name().c_str(), bench.backend().describe().c_str());
+  std::printf("%s, %s; %s\n", cpu_name().c_str(), bench.backend().describe().c_str(),
+              describe(bench.clock()));
   std::printf("%-18s %6s %6s %6s %9s %9s %8s %8s %9s\n", "weights", "N", "K", "tokens", "GB/s", "GFLOP/s",
               "of read", "of peak", "of limit");
   nlohmann::json rows = nlohmann::json::array();

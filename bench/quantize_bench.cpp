@@ -36,7 +36,8 @@ class QuantizeBench {
   explicit QuantizeBench(const Options& options)
       : options_(options),
         backend_(make_backend(backend_options(options), ledger_)),
-        ceilings_(isa(), backend_->threads()),
+        clock_(clock_for(backend_->threads().threads())),
+        ceilings_(isa(), backend_->threads(), clock_),
         source_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2),
         copy_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2) {
     std::vector<float> bell(static_cast<size_t>(kCols * kRowsAtOnce));
@@ -53,18 +54,20 @@ class QuantizeBench {
     check_against_reference(what);
     std::vector<double> ratios;
     std::vector<double> rates;
-    (void)seconds_of([&] { quantize(w.view()); });
+    (void)seconds_of(clock_, [&] { quantize(w.view()); });
     for (int pair = 0; pair < options_.pairs; ++pair) {
       const double copying =
           ceilings_.copy_seconds(source_.data(), copy_.data(), options_.rows * kCols / 2 * 3);
-      const double quantizing = seconds_of([&] { quantize(w.view()); });
+      const double quantizing = seconds_of(clock_, [&] { quantize(w.view()); });
       ratios.push_back(copying / quantizing);
       rates.push_back(static_cast<double>(options_.rows * kCols) / quantizing / 1e9);
     }
     std::printf("%-34s %6.2f Gelem/s  %6.2f GB/s in  %5.2f of the copy\n", what.what.c_str(), median(rates),
                 2 * median(rates), median(ratios));
   }
-  void print_machine() const { std::printf("%s, %s\n", cpu_name().c_str(), backend_->describe().c_str()); }
+  void print_machine() const {
+    std::printf("%s, %s; %s\n", cpu_name().c_str(), backend_->describe().c_str(), describe(clock_));
+  }
 
  private:
   static BackendOptions backend_options(const Options& options) {
@@ -126,6 +129,7 @@ class QuantizeBench {
   Options options_;
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
+  Clock clock_;
   Ceilings ceilings_;
   Buffer source_;
   Buffer copy_;

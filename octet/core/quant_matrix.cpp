@@ -86,7 +86,8 @@ QuantMatrixView QuantMatrix::view() const {
           .layout = spec_.layout,
           .scale_kind = spec_.scale_kind,
           .scales = reinterpret_cast<float*>(scales_.data()),
-          .parts = spec_.parts};
+          .parts = spec_.parts,
+          .codes_finite = codes_finite_};
 }
 
 void append_scale_part(std::vector<ScalePart>& parts, int64_t rows, int64_t cols, int64_t block_rows,

@@ -68,6 +68,8 @@ struct QuantMatrixView {
   ScaleKind scale_kind = ScaleKind::kNone;
   float* scales = nullptr;                ///< [R] or the grids of all parts, one after another
   std::span<const ScalePart> parts = {};  ///< for kGrid: ascending, covering all rows
+  /// No element is NaN or infinite, padding included: a promise, which spares kernels the looking for them.
+  bool codes_finite = false;
 
   [[nodiscard]] std::byte* element(int64_t row, int64_t col) const {
     return data + element_offset(layout, dtype, cols, row, col);
@@ -104,9 +106,12 @@ class QuantMatrix {
   [[nodiscard]] int64_t cols() const { return spec_.cols; }
   [[nodiscard]] int64_t bytes() const { return data_.bytes() + scales_.bytes(); }
   [[nodiscard]] QuantMatrixView view() const;
+  /// For who has written every element and seen none that is NaN or infinite; views taken from now on say so.
+  void set_codes_finite() { codes_finite_ = true; }
 
  private:
   MatrixSpec spec_;
+  bool codes_finite_ = false;
   Buffer data_;
   Buffer scales_;
 };

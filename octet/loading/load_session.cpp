@@ -57,7 +57,20 @@ void LoadSession::load() {
     if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
     resolve_input_scales();
   });
+  mark_finite_codes();
   buffers_.clear();
+}
+
+void LoadSession::mark_finite_codes() {
+  std::vector<bool> finite(views_.size(), true);
+  for (size_t i = 0; i < results_.size(); ++i) {
+    const Piece& piece = parts_.bindings.pieces[i];
+    if (piece.kind != PieceKind::kQuantize || results_[i].nonfinite > 0) finite[piece.destination] = false;
+  }
+  for (size_t i = 0; i < views_.size(); ++i) {
+    auto* const* matrix = std::get_if<StoredMatrix*>(&parts_.bindings.destinations[i].target);
+    if (matrix != nullptr && finite[i]) (*matrix)->matrix.set_codes_finite();
+  }
 }
 
 void LoadSession::resolve_input_scales() {

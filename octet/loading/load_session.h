@@ -47,6 +47,8 @@ class LoadSession {
   void compare_twins();
   /// Sets the scale of each matrix's static activations from those of its members.
   void resolve_input_scales();
+  /// Tells the matrices whose every element was quantized here, from finite values, that they are finite.
+  void mark_finite_codes();
   [[nodiscard]] const QuantMatrixView& view_of_piece(size_t piece) const {
     return views_[parts_.bindings.pieces[piece].destination];
   }

@@ -73,6 +73,19 @@ TEST_F(ReferenceMultiply, GivesGroupsTheirOwnScalesAndAFloor) {
   EXPECT_EQ(*q.view().element(0, 0), std::byte{0x40});
 }
 
+// x * (1 / scale) as PyTorch computes it in float32; x / scale would give the code before.
+TEST_F(ReferenceMultiply, MultipliesByTheReciprocalOfAStaticScale) {
+  const QuantMatrix q =
+      matrix({.dtype = DType::kF8E4M3, .rows = 1, .cols = 4, .scale_kind = ScaleKind::kRow, .parts = {}});
+  const std::array<float, 4> x = {0x1.23d708p-5F, 0x1.6147acp-5F, 0x1.9eb850p-5F, 0x1.dc28f4p-5F};
+  backend_.quantize_activations(view_of(x.data(), Shape{1, 4}), Precision::kFloat32, 0.03F, q.view());
+  EXPECT_EQ(q.view().scales[0], 0.03F);
+  EXPECT_EQ(*q.view().element(0, 0), std::byte{0x3a});
+  EXPECT_EQ(*q.view().element(0, 1), std::byte{0x3c});
+  EXPECT_EQ(*q.view().element(0, 2), std::byte{0x3e});
+  EXPECT_EQ(*q.view().element(0, 3), std::byte{0x40});
+}
+
 TEST_F(ReferenceMultiply, RoundsTheDenseOperandOnceWhenAsked) {
   const QuantMatrix w = matrix({.dtype = DType::kF32, .rows = 1, .cols = 1, .parts = {}});
   *reinterpret_cast<float*>(w.view().data) = 1.0F + 0x1p-20F;  // the weight is not rounded

@@ -41,6 +41,25 @@ TEST(LoadSession, RefusesNonFiniteValuesNamingEveryTensorWithItsFirstRowAndCount
   }
 }
 
+TEST(LoadSession, SaysThatAMatrixIsFiniteWhenAllOfItWasQuantizedFromFiniteValues) {
+  const float inf = std::numeric_limits<float>::infinity();
+  MemorySource source;
+  source.add("whole.weight", DType::kBF16, {2, 4});
+  source.add("first.weight", DType::kBF16, {1, 4});
+  source.add("second.weight", DType::kBF16, {1, 4}, {1, 2, inf, 3});
+  source.add("kept.weight", DType::kBF16, {2, 4});
+  TestModel model;
+  const StorageRule rule = rule_of(Granularity::kChannel);
+  const StoredMatrix& whole = model.matrix({{"whole.weight", 2}}, 4, rule);
+  const StoredMatrix& merged = model.matrix({{"first.weight", 1}, {"second.weight", 1}}, 4, rule);
+  const StoredMatrix& kept = model.matrix({{"kept.weight", 2}}, 4, {});
+  Device device;
+  device.load(model, source, {.allow_nonfinite = true});
+  EXPECT_TRUE(whole.matrix.view().codes_finite);
+  EXPECT_FALSE(merged.matrix.view().codes_finite);
+  EXPECT_FALSE(kept.matrix.view().codes_finite);
+}
+
 TEST(LoadSession, CancellingReleasesEverythingAtAnyMoment) {
   MemorySource source;
   source.add("a.weight", DType::kBF16, {100, 50});

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/backend/cpu/ceilings.h"
 
+#include <time.h>
+
 #include <algorithm>
-#include <chrono>
 
 #include "octet/backend/cpu/choose_kernels.h"
 
@@ -13,18 +14,18 @@ namespace {
 constexpr size_t kTaskBytes = size_t{512} << 10;
 constexpr int64_t kLineWords = 8;
 
-template <class Body>
-double seconds_of(Body&& body) {
-  const auto begin = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 }  // namespace
 
-Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads)
+double now_in_seconds(Clock clock) {
+  timespec now{};
+  ::clock_gettime(clock == Clock::kWall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads, Clock clock)
     : kernels_(kernels_for(checked_isa(isa)).ceiling),
       threads_(threads),
+      clock_(clock),
       sinks_(static_cast<size_t>(threads.threads() * kLineWords)) {}
 
 double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
@@ -34,7 +35,7 @@ double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
       tasks_.push_back(piece.subspan(at, std::min(kTaskBytes, piece.size() - at)));
     }
   }
-  return seconds_of([&] {
+  return seconds_of(clock_, [&] {
     threads_.parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int worker) {
       const ByteSpan task = tasks_[static_cast<size_t>(i)];
       sinks_[static_cast<size_t>(worker * kLineWords)] +=
@@ -45,7 +46,7 @@ double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
 
 double Ceilings::copy_seconds(const std::byte* from, std::byte* into, int64_t bytes) {
   constexpr auto kTask = static_cast<int64_t>(kTaskBytes);
-  return seconds_of([&] {
+  return seconds_of(clock_, [&] {
     threads_.parallel_for((bytes + kTask - 1) / kTask, [&](int64_t i, int) {
       kernels_.copy(from + i * kTask, into + i * kTask, std::min(kTask, bytes - i * kTask));
     });
@@ -55,16 +56,15 @@ double Ceilings::copy_seconds(const std::byte* from, std::byte* into, int64_t by
 double Ceilings::flops(Multiply multiply, double seconds) {
   constexpr int64_t kRounds = 4096;
   std::vector<int64_t> done(static_cast<size_t>(threads_.threads()) * kLineWords);
-  std::chrono::steady_clock::time_point end;
-  const double took = seconds_of([&] {
-    end = std::chrono::steady_clock::now() +
-          std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
+  double end = 0;
+  const double took = seconds_of(clock_, [&] {
+    end = now_in_seconds(Clock::kWall) + seconds;
     threads_.parallel_for(threads_.threads(), [&](int64_t index, int) {
       float sink[2] = {1e-3F, 1e-3F};
       do {
         done[static_cast<size_t>(index * kLineWords)] += multiply(kRounds, sink);
         sink[0] = sink[0] == 0 ? 1.0F : 1e-3F;
-      } while (std::chrono::steady_clock::now() < end);
+      } while (now_in_seconds(Clock::kWall) < end);
     });
   });
   int64_t operations = 0;

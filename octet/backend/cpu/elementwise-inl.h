@@ -163,10 +163,17 @@ inline float quantize_activations(const ActivationRun& run) {
     const float floored = (amax > run.amax_floor ? amax : run.amax_floor) / max_of<Format>()[0];
     scale = floored > run.scale_floor ? floored : run.scale_floor;
   }
-  const F32 by = splat(scale);
-  for_vectors(run.count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-    save_bytes(round_to_fp8<Format>(value(i, n) / by, true).codes, run.codes + i, n);
-  });
+  const auto encode = [&](auto quotient) {
+    for_vectors(run.count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+      save_bytes(round_to_fp8<Format>(quotient(value(i, n)), true).codes, run.codes + i, n);
+    });
+  };
+  const F32 by = splat(run.given_scale != nullptr ? 1.0F / scale : scale);
+  if (run.given_scale != nullptr) {
+    encode([&](F32 x) __attribute__((always_inline)) { return x * by; });
+  } else {
+    encode([&](F32 x) __attribute__((always_inline)) { return x / by; });
+  }
   return scale;
 }
 

@@ -21,10 +21,15 @@ inline constexpr int64_t kPrefetchBytes = 4096;
 /// and where several strips pass over a chunk of columns one after another: the strip's own lines in the next
 /// chunk.
 template <class W>
-inline constexpr int64_t kChunkBytes = kChunkCells / W::kCells * kCellBytes;
+inline constexpr int64_t kChunkBytes = kChunkCells * W::Decoded::kCells / W::kCells * kCellBytes;
 /// Where each token's pass is short, a chunk and the next one share the first cache with x.
 template <class W>
-inline constexpr int64_t kFusedBytes = kChunkBytes<W> / 2;
+inline constexpr int64_t kFusedBytes = kLanes < 16 ? 16384 : kChunkBytes<W> / 2;
+
+/// Has the compiler load again what it has loaded before, in place of holding it in registers it lacks.
+[[gnu::always_inline]] inline void forget_loads() {
+  asm volatile("" ::: "memory");
+}
 
 /// What a loop over a strip of rows works on.
 struct Strip {
@@ -36,63 +41,56 @@ struct Strip {
   bool resume;         // the sums go on from `sums`
 };
 
-/// One token and one group: the vectors of rows one after another, its cells of x in registers.
-template <class W, int V, bool kReadBefore>
-[[gnu::always_inline]] inline void multiply_group(const std::byte* w, const std::byte* x, F32 (&sum)[V],
-                                                  Specials& specials) {
-  typename W::Operand cells[W::kCells];
-#pragma GCC unroll 4
-  for (int j = 0; j < W::kCells; ++j) cells[j] = W::broadcast(x + j * 4);
-#pragma GCC unroll 16
-  for (int v = 0; v < V; ++v) {
-    const std::byte* at = w + v * kLanes * 4;
-    if ((v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
-    if constexpr (W::kHasSpecials) specials.see(load_lanes(at));
-    typename W::Prepared prepared;
-    if constexpr (kReadBefore) {
-      prepared = W::prepare_at(at);
-    } else {
-      prepared = W::prepare(load_lanes(at));
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < W::kCells; ++j) sum[v] = W::multiply_add(W::widen(prepared, j), cells[j], sum[v]);
-  }
-}
-
-/// One token. Nothing before the first group may be read.
+/// One token: group by group, the vectors of rows one after another, the group's cells of x in registers.
 template <class W, int V, int64_t kGroupBytes>
 inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups, F32 (&sum)[V],
                          Specials& specials) {
-  int64_t g = 0;
-  if (W::kReadsBefore && groups > 0) {
-    multiply_group<W, V, false>(w, x, sum, specials);
-    g = 1;
-  }
-  for (; g < groups; ++g) {
-    multiply_group<W, V, W::kReadsBefore>(w + g * kGroupBytes, x + g * W::kCells * 4, sum, specials);
-  }
-}
-
-/// Three tokens where registers are few: vector by vector, so that only one is held widened.
-template <class W, int V, int T, int64_t kGroupBytes>
-inline void multiply_three(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
-  const std::byte* w = strip.weights;
-  const std::byte* x = strip.x;
-  const int64_t stride = strip.x_stride;
-  for (int64_t g = 0; g < strip.groups; ++g) {
+  for (int64_t g = 0; g < groups; ++g) {
+    typename W::Operand cells[W::kCells];
+#pragma GCC unroll 4
+    for (int j = 0; j < W::kCells; ++j) cells[j] = W::broadcast(x + j * 4);
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
       const std::byte* at = w + v * kLanes * 4;
-      if ((v * kLanes * 4) % 64 == 0) prefetch_near(at + kFusedBytes<W>);
+      if ((v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
       const I32 lanes = load_lanes(at);
       if constexpr (W::kHasSpecials) specials.see(lanes);
       const typename W::Prepared prepared = W::prepare(lanes);
 #pragma GCC unroll 4
+      for (int j = 0; j < W::kCells; ++j) sum[v] = W::multiply_add(W::widen(prepared, j), cells[j], sum[v]);
+    }
+    w += kGroupBytes;
+    x += W::kCells * 4;
+  }
+}
+
+/// Several tokens where registers are few: every column is widened from memory when its turn comes, so that
+/// beside the sums only two vectors of one column and one cell of x are held.
+template <class W, int V, int T, int64_t kGroupBytes>
+inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
+  const std::byte* w = strip.weights;
+  const std::byte* x = strip.x;
+  const int64_t stride = strip.x_stride;
+  constexpr bool kFull = T * V == kTileTokens * kTileVectors;  // the sums leave no register for constants
+  for (int64_t g = 0; g < strip.groups; ++g) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v += 2) {
+      const std::byte* at = w + v * kLanes * 4;
+      if (kGroupBytes == kCellBytes && (v * kLanes * 4) % 64 == 0) prefetch_near(at + kFusedBytes<W>);
+      if constexpr (W::kHasSpecials) {
+        specials.see(load_lanes(at));
+        specials.see(load_lanes(at + kLanes * 4));
+      }
+#pragma GCC unroll 4
       for (int j = 0; j < W::kCells; ++j) {
-        const typename W::Operand widened = W::widen(prepared, j);
+        const typename W::Operand first = W::template widen_lanes<kFull>(load_lanes(at), j);
+        const typename W::Operand second = W::template widen_lanes<kFull>(load_lanes(at + kLanes * 4), j);
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) {
-          sum[t][v] = W::multiply_add(widened, W::broadcast(x + t * stride + j * 4), sum[t][v]);
+          const typename W::Operand cell = W::broadcast(x + t * stride + j * 4);
+          sum[t][v] = W::multiply_add(first, cell, sum[t][v]);
+          sum[t][v + 1] = W::multiply_add(second, cell, sum[t][v + 1]);
+          forget_loads();
         }
       }
     }
@@ -147,8 +145,8 @@ template <class W, int V, int T, int64_t kGroupBytes>
   Specials seen = specials;
   if constexpr (T == 1) {
     multiply_one<W, V, kGroupBytes>(strip.weights, strip.x, strip.groups, sum[0], seen);
-  } else if constexpr (kLanes < 16 && T == 3 && V > 2) {
-    multiply_three<W, V, T, kGroupBytes>(strip, sum, seen);
+  } else if constexpr (kLanes < 16) {
+    multiply_lean<W, V, T, kGroupBytes>(strip, sum, seen);
   } else {
     multiply_many<W, V, T, kGroupBytes>(strip, sum, seen);
   }
@@ -160,10 +158,11 @@ template <class W, int V, int T, int64_t kGroupBytes>
   }
 }
 
-/// Widens the strip's groups into cells that follow each other: [groups * kCells][V * kLanes].
+/// Decodes the strip's groups into cells that follow each other: [groups * cells of a group][V * kLanes].
 template <class W, int V>
 [[gnu::noinline]] void decode_strip(const std::byte* weights, int64_t groups, std::byte* cells,
                                     Specials& specials) {
+  constexpr int kCells = W::kCells / W::Decoded::kCells;
   Specials seen = specials;
   for (int64_t g = 0; g < groups; ++g) {
 #pragma GCC unroll 16
@@ -172,13 +171,12 @@ template <class W, int V>
       if ((v * kLanes * 4) % 64 == 0) prefetch_near(at + kChunkBytes<W>);
       const I32 lanes = load_lanes(at);
       if constexpr (W::kHasSpecials) seen.see(lanes);
-      const typename W::Prepared prepared = W::prepare(lanes);
 #pragma GCC unroll 4
-      for (int j = 0; j < W::kCells; ++j)
-        store_cells(cells + (j * V + v) * kLanes * 4, W::widen(prepared, j));
+      for (int j = 0; j < kCells; ++j)
+        store_cells(cells + (j * V + v) * kLanes * 4, W::decoded_cell(lanes, j));
     }
     weights += kCellBytes;
-    cells += W::kCells * V * kLanes * 4;
+    cells += kCells * V * kLanes * 4;
   }
   specials = seen;
 }
@@ -236,12 +234,8 @@ inline void multiply_decoded(const Chunk& c, Specials& specials) {
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t begin = c.tokens * tile / tiles;
       const int64_t end = c.tokens * (tile + 1) / tiles;
-      const Strip strip = {c.decoded,
-                           c.groups * W::kCells,
-                           c.x + begin * c.x_stride,
-                           c.x_stride,
-                           c.sums + begin * kRows + v * kLanes,
-                           c.resume};
+      const Strip strip = {c.decoded,  c.groups * W::kCells / W::Decoded::kCells, c.x + begin * c.x_stride,
+                           c.x_stride, c.sums + begin * kRows + v * kLanes,       c.resume};
       multiply_tile<W, kTileTokens>(end - begin, strip, specials);
     }
   }
@@ -258,8 +252,9 @@ inline void multiply_few(const Chunk& c, Specials& specials) {
 
 template <class W>
 inline void multiply_chunk(const Chunk& c, Specials& specials) {
-  if (c.tokens > kFusedLimit) return multiply_decoded<W>(c, specials);
-  const int64_t tiles = (c.tokens + kFusedTokens - 1) / kFusedTokens;
+  if (!W::kIsDecoded && c.tokens > kFusedLimit) return multiply_decoded<W>(c, specials);
+  const int64_t most = fused_tokens(W::kCells, c.tokens);
+  const int64_t tiles = (c.tokens + most - 1) / most;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t begin = c.tokens * tile / tiles;
     Chunk part = c;
@@ -320,7 +315,7 @@ inline void fold_segment(const PanelTask& task, int64_t index, const float* sums
 template <class W>
 inline int64_t chunk_groups(const PanelTask& task) {
   if (task.tokens == 1 && task.row_bytes == 0) return INT64_MAX;
-  return (task.tokens <= kFusedLimit ? kFusedBytes<W> : kChunkBytes<W>) / kCellBytes;
+  return (W::kIsDecoded || task.tokens <= kFusedLimit ? kFusedBytes<W> : kChunkBytes<W>) / kCellBytes;
 }
 
 template <class W>
@@ -383,10 +378,11 @@ inline float largest_magnitude(const float* x, int64_t count) {
 }  // namespace
 
 inline constexpr MultiplyKernels kMultiplyKernels = {
-    .f32 = {multiply_panel<FormatE4M3>, multiply_panel<FormatE5M2>, multiply_panel<FormatBF16>,
+    .f32 = {multiply_panel<FormatE4M3<false>>, multiply_panel<FormatE4M3<true>>,
+            multiply_panel<FormatE5M2<false>>, multiply_panel<FormatE5M2<true>>, multiply_panel<FormatBF16>,
             multiply_panel<FormatF16>, multiply_panel<FormatF32>},
     .bf16 = {},
-    .weight_exponent = {kE4M3Exponent, kE5M2Exponent, 0, 0, 0},
+    .weight_exponent = {kE4M3Exponent, kE4M3Exponent, kE5M2Exponent, kE5M2Exponent, 0, 0, 0},
     .pack_f32 = pack_f32,
     .pack_f32_rounded = pack_f32_rounded,
     .pack_bf16 = nullptr,

@@ -19,12 +19,12 @@ constexpr int64_t kSplitTokens = 32;
 /// Codes of x that are widened at a time.
 constexpr int64_t kPieceColumns = 1024;
 
-WeightFormat format_of(DType dtype) {
+WeightFormat format_of(DType dtype, bool codes_finite) {
   switch (dtype) {
     case DType::kF8E4M3:
-      return WeightFormat::kE4M3;
+      return codes_finite ? WeightFormat::kE4M3Finite : WeightFormat::kE4M3;
     case DType::kF8E5M2:
-      return WeightFormat::kE5M2;
+      return codes_finite ? WeightFormat::kE5M2Finite : WeightFormat::kE5M2;
     case DType::kBF16:
       return WeightFormat::kBF16;
     case DType::kF16:
@@ -82,7 +82,7 @@ CpuMultiply::CpuMultiply(Machine machine)
 }
 
 void CpuMultiply::choose_kernel(Call& call) const {
-  call.format = format_of(call.w.dtype);
+  call.format = format_of(call.w.dtype, call.w.codes_finite);
   const auto index = static_cast<size_t>(call.format);
   const bool rounded = call.x.quantized.has_value() || call.x.precision == Precision::kBFloat16;
   call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;

@@ -11,8 +11,8 @@ namespace {
 
 struct PairOperands {
   using Operand = I32;
+  static constexpr bool kIsDecoded = false;
   static constexpr bool kHasSpecials = false;  // infinities and NaN are looked up as such
-  static constexpr bool kReadsBefore = false;
   static constexpr int kLargestFinite = 0;
   static I32 broadcast(const std::byte* x) { return broadcast_pair(x); }
   static F32 multiply_add(I32 w, I32 x, F32 sum) { return dot_bf16(sum, w, x); }
@@ -25,6 +25,7 @@ struct PairsBF16 : PairOperands {
   using Prepared = I32;
   static I32 prepare(I32 lanes) { return lanes; }
   static I32 widen(I32 lanes, int) { return lanes; }
+  static I32 decoded_cell(I32 lanes, int) { return lanes; }
 };
 
 /// The bytes of the bfloat16 of each of 128 magnitudes.
@@ -80,6 +81,7 @@ struct PairsFp8 : PairOperands {
     const I32 codes = pairs_of_four_rows(lanes);
     return {look_up_128(kTables.low, codes), with_sign_of(look_up_128(kTables.high, codes), codes)};
   }
+  static I32 decoded_cell(I32 lanes, int pair) { return widen(prepare(lanes), pair); }
   static I32 widen(const Prepared& p, int pair) {
     return pair == 0 ? interleave_low_bytes(p.low, p.high) : interleave_high_bytes(p.low, p.high);
   }
@@ -96,8 +98,12 @@ inline void pack_bf16(const float* x, int64_t count, uint16_t* cells) {
 }
 
 constexpr MultiplyKernels with_bf16(MultiplyKernels kernels) {
-  kernels.bf16[static_cast<int>(WeightFormat::kE4M3)] = multiply_panel<PairsFp8<3, 7, 0x7e>>;
-  kernels.bf16[static_cast<int>(WeightFormat::kE5M2)] = multiply_panel<PairsFp8<2, 15, 0x7b>>;
+  for (const WeightFormat e4m3 : {WeightFormat::kE4M3, WeightFormat::kE4M3Finite}) {
+    kernels.bf16[static_cast<int>(e4m3)] = multiply_panel<PairsFp8<3, 7, 0x7e>>;
+  }
+  for (const WeightFormat e5m2 : {WeightFormat::kE5M2, WeightFormat::kE5M2Finite}) {
+    kernels.bf16[static_cast<int>(e5m2)] = multiply_panel<PairsFp8<2, 15, 0x7b>>;
+  }
   kernels.bf16[static_cast<int>(WeightFormat::kBF16)] = multiply_panel<PairsBF16>;
   kernels.pack_bf16 = pack_bf16;
   return kernels;

@@ -2,8 +2,10 @@
 /// How the lanes of each stored format become operands of the float32 multiply. Included by multiply-inl.h.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace octet::OCTET_ISA {
 namespace {
@@ -22,11 +24,27 @@ struct Specials {
   }
 };
 
+/// A constant in all lanes; where registers are few, one that the compiler may not hold in one of them.
+template <int32_t kValue>
+struct ConstantLanes {
+  alignas(64) static constexpr auto kLanesOfIt = [] {
+    std::array<int32_t, kLanes> lanes{};
+    lanes.fill(kValue);
+    return lanes;
+  }();
+};
+template <bool kInMemory, int32_t kValue>
+[[gnu::always_inline]] inline I32 constant() {
+  if constexpr (!kInMemory) return set1(kValue);
+  const int32_t* lanes = ConstantLanes<kValue>::kLanesOfIt.data();
+  asm("" : "+r"(lanes));
+  return load_lanes(lanes);
+}
 /// Base of the formats whose operands are float32 vectors.
 struct F32Operands {
   using Operand = F32;
-  using Prepared = I32;                        // what is done once for all columns of a lane: nothing
-  static constexpr bool kReadsBefore = false;  // the byte before a vector
+  using Prepared = I32;                      // what is done once for all columns of a lane: nothing
+  static constexpr bool kIsDecoded = false;  // nothing would be won by decoding it ahead
   static F32 broadcast(const std::byte* x) { return broadcast_f32(x); }
   static F32 multiply_add(F32 w, F32 x, F32 sum) { return fma(w, x, sum); }
   static I32 prepare(I32 lanes) { return lanes; }
@@ -39,22 +57,42 @@ struct FormatF32 : F32Operands {
   static constexpr bool kHasSpecials = false;
   static constexpr int kLargestFinite = 0;
   static F32 widen(I32 lanes, int) { return as_float(lanes); }
+  static F32 decoded_cell(I32 lanes, int) { return as_float(lanes); }
+  template <bool>
+  static F32 widen_lanes(I32 lanes, int) {
+    return as_float(lanes);
+  }
+};
+
+struct FormatBF16 : F32Operands {
+  static constexpr int kCells = 2;
+  static constexpr bool kHasSpecials = false;
+  static constexpr int kLargestFinite = 0;
+  /// What the weights become that are decoded ahead, once for many tokens.
+  using Decoded = std::conditional_t<kDecodesToHalves, FormatBF16, FormatF32>;
+  static constexpr bool kIsDecoded = kDecodesToHalves;
+  static F32 decoded_cell(I32 lanes, int column) { return widen(lanes, column); }
+  static F32 widen(I32 lanes, int column) {
+    return as_float(column == 0 ? shift_left<16>(lanes)
+                                : bit_and(lanes, set1(static_cast<int32_t>(0xffff0000U))));
+  }
+  template <bool>
+  static F32 widen_lanes(I32 lanes, int column) {
+    return widen(lanes, column);
+  }
 };
 
 /// Sign, exponent and mantissa of each byte moved to their places in a float32: the value times 2^-(127 -
-/// bias), subnormal codes included, which become float32 subnormals.
-template <int kMantissa, int kMost>
+/// bias), subnormal codes included, which become float32 subnormals. `kFinite`: no code is NaN or infinite.
+template <int kMantissa, int kMost, bool kFinite>
 struct FormatFp8 : F32Operands {
-  using Decoded = FormatF32;
+  using Decoded = std::conditional_t<kDecodesToHalves, FormatBF16, FormatF32>;
   static constexpr int kCells = 4;
-  static constexpr bool kHasSpecials = true;
+  static constexpr bool kHasSpecials = !kFinite;
   static constexpr int kLargestFinite = kMost;
   static constexpr int kExponentBits = 7 - kMantissa;
   static constexpr int kShift = 8 - kExponentBits;  // from a float32's exponent of 8 bits
   static constexpr auto kMask = static_cast<int32_t>(0x80000000U | (0x7fU << (24 - kShift)));
-  /// Wider vectors would cross a cache line with every load.
-  static constexpr bool kReadsBefore = kLanes <= 8;
-
   /// The upper halves of float32, copies of the sign still in them: those of two columns side by side, in
   /// fewer steps than each in a lane of its own.
   struct Prepared {
@@ -62,40 +100,49 @@ struct FormatFp8 : F32Operands {
     I32 odd;   // columns 1 and 3
   };
   static Prepared prepare(I32 lanes) {
-    return {shift_right_halves<kShift>(shift_left<8>(lanes)), shift_right_halves<kShift>(lanes)};
+    return {even_bytes_times<(1 << (8 - kShift))>(lanes), shift_right_halves<kShift>(lanes)};
   }
-  /// The same of lanes in memory, with the byte before them: a load in the place of a shift.
-  static Prepared prepare_at(const std::byte* lanes) {
-    return {shift_right_halves<kShift>(load_lanes(lanes - 1)), shift_right_halves<kShift>(load_lanes(lanes))};
+  /// The same in more steps, but with nothing held between columns; `kInMemory`: nor the constants.
+  template <bool kInMemory>
+  static F32 widen_lanes(I32 lanes, int column) {
+    const I32 top = column == 0   ? shift_left<24>(lanes)
+                    : column == 1 ? shift_left<16>(lanes)
+                    : column == 2 ? shift_left<8>(lanes)
+                                  : lanes;
+    return as_float(bit_and(shift_right<kShift>(top), constant<kInMemory, kMask>()));
+  }
+  /// Two columns as bfloat16, or one as float32.
+  static F32 decoded_cell(I32 lanes, int cell) {
+    if constexpr (!kDecodesToHalves) return widen(prepare(lanes), cell);
+    const I32 spread = cell == 0 ? low_bytes_to_halves(lanes) : high_bytes_to_halves(lanes);
+    constexpr auto kHalves =
+        static_cast<int32_t>(static_cast<uint32_t>(kMask) | static_cast<uint32_t>(kMask) >> 16);
+    return as_float(bit_and(shift_right_halves<kShift>(spread), set1(kHalves)));
   }
   static F32 widen(const Prepared& p, int column) {
     const I32 pair = column % 2 == 0 ? p.even : p.odd;
     return as_float(bit_and(column < 2 ? shift_left<16>(pair) : pair, set1(kMask)));
   }
 };
-using FormatE4M3 = FormatFp8<3, 0x7e>;
-using FormatE5M2 = FormatFp8<2, 0x7b>;
+template <bool kFinite>
+using FormatE4M3 = FormatFp8<3, 0x7e, kFinite>;
+template <bool kFinite>
+using FormatE5M2 = FormatFp8<2, 0x7b, kFinite>;
 inline constexpr int kE4M3Exponent = 127 - 7;
 inline constexpr int kE5M2Exponent = 127 - 15;
-
-struct FormatBF16 : F32Operands {
-  using Decoded = FormatF32;
-  static constexpr int kCells = 2;
-  static constexpr bool kHasSpecials = false;
-  static constexpr int kLargestFinite = 0;
-  static F32 widen(I32 lanes, int column) {
-    return as_float(column == 0 ? shift_left<16>(lanes)
-                                : bit_and(lanes, set1(static_cast<int32_t>(0xffff0000U))));
-  }
-};
 
 struct FormatF16 : F32Operands {
   using Decoded = FormatF32;
   static constexpr int kCells = 2;
   static constexpr bool kHasSpecials = false;
   static constexpr int kLargestFinite = 0;
+  static F32 decoded_cell(I32 lanes, int column) { return widen(lanes, column); }
   static F32 widen(I32 lanes, int column) {
     return column == 0 ? widen_f16_low(lanes) : widen_f16_high(lanes);
+  }
+  template <bool>
+  static F32 widen_lanes(I32 lanes, int column) {
+    return widen(lanes, column);
   }
 };
 

@@ -12,9 +12,10 @@
 
 namespace octet {
 
-/// How the elements of w are stored; the index into the tables of MultiplyKernels.
-enum class WeightFormat : int { kE4M3, kE5M2, kBF16, kF16, kF32 };
-inline constexpr int kWeightFormats = 5;
+/// How the elements of w are stored; the index into the tables of MultiplyKernels. `Finite`: no code is NaN
+/// or infinite, so that none has to be looked for.
+enum class WeightFormat : int { kE4M3, kE4M3Finite, kE5M2, kE5M2Finite, kBF16, kF16, kF32 };
+inline constexpr int kWeightFormats = 7;
 
 /// Most tokens that one call of a panel kernel takes.
 inline constexpr int64_t kMaxTokens = 512;

@@ -81,7 +81,9 @@ void ReferenceBackend::quantize_activations(ConstTensorView x, Precision precisi
       const float scale = static_scale.value_or(dynamic);
       q.scales[grouped ? q.part_of(t).index(t, begin) : t] = scale;
       for (int64_t k = begin; k < end; ++k) {
-        *q.element(t, k) = static_cast<std::byte>(reference::encode(row[index(k)] / scale, q.dtype, true));
+        const float value = row[index(k)];
+        const float quotient = static_scale ? value * (1.0F / scale) : value / scale;
+        *q.element(t, k) = static_cast<std::byte>(reference::encode(quotient, q.dtype, true));
       }
     }
   }
