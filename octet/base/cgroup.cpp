@@ -2,6 +2,7 @@
 #include "octet/base/cgroup.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -98,6 +99,11 @@ CgroupLimits read_cgroup_limits(const fs::path& membership, const fs::path& moun
     }
   }
   return limits;
+}
+
+int cores_within(std::optional<double> quota, int cores) {
+  if (!quota || *quota >= cores) return cores;
+  return std::max(1, static_cast<int>(std::ceil(*quota)));
 }
 
 }  // namespace octet

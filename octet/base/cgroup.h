@@ -20,4 +20,7 @@ struct CgroupLimits {
 [[nodiscard]] CgroupLimits read_cgroup_limits(const std::filesystem::path& membership,
                                               const std::filesystem::path& mount);
 
+/// How many of `cores` a quota lets run at once: rounded up, at least one.
+[[nodiscard]] int cores_within(std::optional<double> quota, int cores);
+
 }  // namespace octet

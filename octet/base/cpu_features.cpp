@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
@@ -135,10 +134,7 @@ std::string cpu_name() {
 }
 
 int usable_cores() {
-  const auto quota = own_limits().cpus;
-  const int cores = affinity_cores();
-  if (!quota || *quota >= cores) return cores;
-  return std::max(1, static_cast<int>(std::ceil(*quota)));
+  return cores_within(own_limits().cpus, affinity_cores());
 }
 
 long long available_memory_bytes() {

@@ -71,7 +71,7 @@ class WrongUsage(OctetTest):
     def test_numbers_out_of_range_are_refused_with_the_range(self):
         words = ("generate", TINY, "--prompt-ids", "1")
         for option, value in (("--temperature", "-1"), ("--top-p", "1.5"), ("--top-k", "-1"), ("--min-p", "2"), ("-n", "0"),
-                              ("--threads", "0"), ("--threads", "1025"), ("--max-model-len", "0"), ("--max-num-seqs", "0"),
+                              ("--threads", "0"), ("--threads", "1025"), ("--threads", "1000000"), ("--max-model-len", "0"), ("--max-num-seqs", "0"),
                               ("--tensor-parallel-size", "0"), ("--temperature", "nan"), ("--seed", "-1"), ("--seed", "x")):
             name = "--max-tokens" if option == "-n" else option
             self.refused(2, f"{name}: expected a number from .* to .*, found \"{value}\"", *words, option, value)

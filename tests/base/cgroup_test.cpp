@@ -61,6 +61,14 @@ TEST(Cgroup, OfVersionOneWithAQuotaOfMinusOneIsNoLimit) {
   EXPECT_FALSE(limits_of(folder).cpus.has_value());
 }
 
+TEST(Cgroup, AQuotaOfHalfACoreLeavesOneThread) {
+  EXPECT_EQ(cores_within(0.5, 8), 1);
+  EXPECT_EQ(cores_within(0.01, 1), 1);
+  EXPECT_EQ(cores_within(1.5, 8), 2);
+  EXPECT_EQ(cores_within(64.0, 8), 8);
+  EXPECT_EQ(cores_within(std::nullopt, 8), 8);
+}
+
 TEST(Cgroup, NonsenseIsNoLimit) {
   const TempFolder folder;
   folder.write("cgroup", "what is this\n0::/../..\n::\n");

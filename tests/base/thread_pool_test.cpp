@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <iterator>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -117,6 +120,29 @@ TEST(ThreadPool, WithFarMoreThreadsThanCoresStaysQuick) {
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begin,
             std::chrono::seconds(10));  // 5 ms a loop: a time slice is 3 to 4
+}
+
+size_t running_threads() {
+  const std::filesystem::directory_iterator tasks("/proc/self/task");
+  return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+}
+
+TEST(ThreadPool, OfOneStartsNoThread) {
+  const size_t before = running_threads();
+  ThreadPool pool(1);
+  pool.parallel_for(5, [&](int64_t, int worker) { EXPECT_EQ(worker, 0); });
+  EXPECT_EQ(running_threads(), before);
+  const ThreadPool three(3);
+  EXPECT_EQ(running_threads(), before + 2);
+}
+
+TEST(ThreadPool, SleepsWhenItHasNothingToDo) {
+  ThreadPool pool(4);
+  pool.parallel_for(100, [](int64_t, int) { cpu_relax(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // they spin for much less
+  const std::clock_t before = std::clock();                    // processor time of all threads
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_LT(std::clock() - before, CLOCKS_PER_SEC / 50);
 }
 
 TEST(ThreadPool, TakesMoveOnlyAndConstBodies) {
