@@ -147,7 +147,7 @@ class AttentionBench {
   Options options_;
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
-  Clock clock_;
+  Stopwatch clock_;
   Ceilings ceilings_;
   DType dtype_ = DType::kBF16;
   Buffer cache_;

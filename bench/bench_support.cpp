@@ -36,12 +36,12 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
-Clock clock_for(int threads) {
-  return threads == 1 ? Clock::kThread : Clock::kWall;
+Stopwatch clock_for(int threads) {
+  return threads == 1 ? Stopwatch::kThread : Stopwatch::kWall;
 }
 
-const char* describe(Clock clock) {
-  return clock == Clock::kThread ? "time in which the thread ran" : "time passed";
+const char* describe(Stopwatch clock) {
+  return clock == Stopwatch::kThread ? "time in which the thread ran" : "time passed";
 }
 
 }  // namespace octet::bench

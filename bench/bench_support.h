@@ -21,8 +21,8 @@ void fill_bell(std::span<float> values, uint64_t seed);
 [[nodiscard]] double median(std::vector<double> values);
 
 /// One thread is timed by its own running time, so that other work on the machine does not count.
-[[nodiscard]] Clock clock_for(int threads);
+[[nodiscard]] Stopwatch clock_for(int threads);
 /// What the times of a table are, for its heading.
-[[nodiscard]] const char* describe(Clock clock);
+[[nodiscard]] const char* describe(Stopwatch clock);
 
 }  // namespace octet::bench

@@ -153,7 +153,7 @@ class Pair {
   }
 
   Backend& backend_;
-  Clock clock_;
+  Stopwatch clock_;
   Ceilings& ceilings_;
   Head head_;
   QuantMatrix fp8_;
@@ -173,7 +173,7 @@ int run(const Options& options) {
   MemoryLedger ledger;
   const auto backend =
       make_backend({.device = "cpu", .threads = options.threads, .isa = std::nullopt}, ledger);
-  const Clock clock = clock_for(backend->threads().threads());
+  const Stopwatch clock = clock_for(backend->threads().threads());
   Ceilings ceilings(supported_isas().back(), backend->threads(), clock);
   std::printf("%s, %s; %s\n", cpu_name().c_str(), backend->describe().c_str(), describe(clock));
   std::printf("%8s %6s %6s %10s %10s %9s %9s %9s %12s %8s\n", "V", "H", "tokens", "fp8, ms", "bf16, ms",

@@ -63,7 +63,7 @@ class Bench {
   [[nodiscard]] Backend& backend() { return *backend_; }
   [[nodiscard]] Ceilings& ceilings() { return ceilings_; }
   [[nodiscard]] CpuIsa isa() const { return isa_; }
-  [[nodiscard]] Clock clock() const { return clock_; }
+  [[nodiscard]] Stopwatch clock() const { return clock_; }
 
   /// Copies of one weight, enough that the first is cold again after the last.
   void prepare(const Case& what);
@@ -84,7 +84,7 @@ class Bench {
   MemoryLedger& ledger_;
   std::unique_ptr<Backend> backend_;
   CpuIsa isa_;
-  Clock clock_;
+  Stopwatch clock_;
   Ceilings ceilings_;
   std::vector<QuantMatrix> weights_;
   size_t next_ = 0;

@@ -129,7 +129,7 @@ class QuantizeBench {
   Options options_;
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
-  Clock clock_;
+  Stopwatch clock_;
   Ceilings ceilings_;
   Buffer source_;
   Buffer copy_;

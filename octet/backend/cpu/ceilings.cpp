@@ -16,13 +16,13 @@ constexpr int64_t kLineWords = 8;
 
 }  // namespace
 
-double now_in_seconds(Clock clock) {
+double now_in_seconds(Stopwatch clock) {
   timespec now{};
-  ::clock_gettime(clock == Clock::kWall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &now);
+  ::clock_gettime(clock == Stopwatch::kWall ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads, Clock clock)
+Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads, Stopwatch clock)
     : kernels_(kernels_for(checked_isa(isa)).ceiling),
       threads_(threads),
       clock_(clock),
@@ -58,13 +58,13 @@ double Ceilings::flops(Multiply multiply, double seconds) {
   std::vector<int64_t> done(static_cast<size_t>(threads_.threads()) * kLineWords);
   double end = 0;
   const double took = seconds_of(clock_, [&] {
-    end = now_in_seconds(Clock::kWall) + seconds;
+    end = now_in_seconds(Stopwatch::kWall) + seconds;
     threads_.parallel_for(threads_.threads(), [&](int64_t index, int) {
       float sink[2] = {1e-3F, 1e-3F};
       do {
         done[static_cast<size_t>(index * kLineWords)] += multiply(kRounds, sink);
         sink[0] = sink[0] == 0 ? 1.0F : 1e-3F;
-      } while (now_in_seconds(Clock::kWall) < end);
+      } while (now_in_seconds(Stopwatch::kWall) < end);
     });
   });
   int64_t operations = 0;

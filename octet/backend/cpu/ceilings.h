@@ -20,14 +20,14 @@ using ByteSpan = std::span<const std::byte>;
 /// What a timing counts: time passed, or the time that the calling thread itself was running. The second is
 /// for a pool of one thread on a machine that is shared with other work, where it leaves out what others
 /// took.
-enum class Clock { kWall, kThread };
+enum class Stopwatch { kWall, kThread };
 
 /// Seconds since some moment in the past.
-[[nodiscard]] double now_in_seconds(Clock clock);
+[[nodiscard]] double now_in_seconds(Stopwatch clock);
 
 /// Seconds that body() takes.
 template <class Body>
-[[nodiscard]] double seconds_of(Clock clock, Body&& body) {
+[[nodiscard]] double seconds_of(Stopwatch clock, Body&& body) {
   const double begin = now_in_seconds(clock);
   body();
   return now_in_seconds(clock) - begin;
@@ -37,7 +37,7 @@ template <class Body>
 class Ceilings {
  public:
   /// Throws ConfigError when the machine lacks `isa`.
-  Ceilings(CpuIsa isa, ThreadPool& threads, Clock clock = Clock::kWall);
+  Ceilings(CpuIsa isa, ThreadPool& threads, Stopwatch clock = Stopwatch::kWall);
 
   /// Seconds that one sweep over all bytes of `pieces` takes: the least that decoding one token with these
   /// weights can.
@@ -55,7 +55,7 @@ class Ceilings {
 
   const CeilingKernels& kernels_;
   ThreadPool& threads_;
-  Clock clock_;
+  Stopwatch clock_;
   std::vector<ByteSpan> tasks_;
   std::vector<uint64_t> sinks_;  // one cache line for each thread
 };
