@@ -7,9 +7,7 @@
 #include "apps/cli/output_file.h"
 #include "apps/cli/signals.h"
 #include "apps/cli/summary.h"
-#include "octet/base/file_reader.h"
 #include "octet/llm/follow.h"
-#include "octet/models/registry.h"
 
 namespace octet::cli {
 
@@ -79,9 +77,7 @@ std::unique_ptr<Model> open_model(const ModelArgs& args, const Console& console)
 }
 
 int64_t model_positions(const ModelArgs& args) {
-  const std::filesystem::path path = find_model(args.model) / "config.json";
-  return read_decoder_spec(parse_json(read_text_file(path), path.string()), path.string())
-      .max_position_embeddings;
+  return describe_folder(find_model(args.model)).spec.max_position_embeddings;
 }
 
 }  // namespace octet::cli

@@ -26,6 +26,7 @@ class JsonFields {
   /// `object` must outlive this. `source` names the file (and object) in messages.
   JsonFields(const Json& object, std::string source);
 
+  [[nodiscard]] const Json& json() const { return object_; }
   [[nodiscard]] bool has(std::string_view name) const;  ///< present and not null
   [[nodiscard]] int64_t integer(std::string_view name, int64_t fallback, int64_t min, int64_t max);
   [[nodiscard]] int64_t required_integer(std::string_view name, int64_t min, int64_t max);

@@ -38,8 +38,8 @@ std::unique_ptr<TensorFile> open_tensor_file(const std::filesystem::path& path) 
                     "' are not read; expected .safetensors or .bin");
 }
 
-Checkpoint::Checkpoint(const std::filesystem::path& folder) : folder_(folder) {
-  const CheckpointFiles found = find_checkpoint_files(folder);
+Checkpoint::Checkpoint(const std::filesystem::path& folder, CheckpointLayout layout) : folder_(folder) {
+  const CheckpointFiles found = find_checkpoint_files(folder, layout);
   files_ = open_all(folder, found);
   for (size_t i = 0; i < files_.size(); ++i) {
     for (const TensorInfo& tensor : files_[i]->tensors()) {

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "octet/checkpoint/checkpoint_folder.h"
 #include "octet/checkpoint/tensor_file.h"
 
 namespace octet {
@@ -19,7 +20,8 @@ class Checkpoint {
  public:
   /// Opens all files of the folder and reads their headers; no weight is read. Throws FormatError naming
   /// every missing file, malformed header, and tensor that the index promises and its file lacks.
-  explicit Checkpoint(const std::filesystem::path& folder);
+  explicit Checkpoint(const std::filesystem::path& folder,
+                      CheckpointLayout layout = CheckpointLayout::kHuggingFace);
 
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   /// In order of (file, offset).

@@ -19,6 +19,8 @@ constexpr std::string_view kIndex = "model.safetensors.index.json";
 constexpr std::string_view kSingle = "model.safetensors";
 constexpr std::string_view kPickledIndex = "pytorch_model.bin.index.json";
 constexpr std::string_view kPickled = "pytorch_model.bin";
+constexpr std::string_view kMistralIndex = "consolidated.safetensors.index.json";
+constexpr std::string_view kMistralSingle = "consolidated.safetensors";
 
 std::vector<std::string> list_folder(const fs::path& folder) {
   std::error_code error;
@@ -113,11 +115,32 @@ CheckpointFiles read_index(const fs::path& folder, std::string_view name) {
 
 }  // namespace
 
-CheckpointFiles find_checkpoint_files(const fs::path& folder) {
+FoundLayout find_layout(const fs::path& folder) {
   const auto names = list_folder(folder);
   const auto has = [&](std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
+  const bool mistral = has("params.json") && (has(kMistralIndex) || has(kMistralSingle));
+  const bool own = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name == kIndex || name == kPickledIndex || name == kPickled ||
+           (name.starts_with("model") && name.ends_with(".safetensors"));
+  });
+  if (has("config.json") && own) return {.layout = CheckpointLayout::kHuggingFace, .both = mistral};
+  const bool described = has("params.json") && !has("config.json");
+  return {.layout = mistral || described ? CheckpointLayout::kMistral : CheckpointLayout::kHuggingFace};
+}
+
+CheckpointFiles find_checkpoint_files(const fs::path& folder, CheckpointLayout layout) {
+  const auto names = list_folder(folder);
+  const auto has = [&](std::string_view name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
+  if (layout == CheckpointLayout::kMistral) {
+    if (has(kMistralIndex)) return read_index(folder, kMistralIndex);
+    if (has(kMistralSingle)) return {{std::string(kMistralSingle)}, {}, {}};
+    throw FormatError(folder.string() + ": expected " + std::string(kMistralIndex) + " or " +
+                      std::string(kMistralSingle) + " beside params.json, found " + list(names));
+  }
   if (has(kIndex)) return read_index(folder, kIndex);
   if (has(kSingle)) return {{std::string(kSingle)}, {}, {}};
   const auto candidates = ending_in(names, {".safetensors"});

@@ -21,6 +21,17 @@ std::string mebibytes(int64_t bytes) {
 
 }  // namespace
 
+FolderDescription describe_folder(const std::filesystem::path& folder) {
+  FolderDescription result;
+  result.found = find_layout(folder);
+  const bool native = result.found.layout == CheckpointLayout::kMistral;
+  result.path = folder / (native ? "params.json" : "config.json");
+  result.config = parse_json(read_text_file(result.path), result.path.string());
+  result.spec = native ? read_mistral_params(result.config, result.path.string())
+                       : read_decoder_spec(result.config, result.path.string());
+  return result;
+}
+
 Model::Model(std::filesystem::path folder, ModelOptions options)
     : folder_(std::move(folder)),
       options_(std::move(options)),
@@ -41,18 +52,23 @@ Model::Model(std::filesystem::path folder, ModelOptions options)
 Model::~Model() = default;
 
 void Model::read_config() {
-  const std::filesystem::path path = folder_ / "config.json";
-  const Json config = parse_json(read_text_file(path), path.string());
-  decoder_spec_ = read_decoder_spec(config, path.string());
+  const FolderDescription described = describe_folder(folder_);
+  layout_ = described.found.layout;
+  if (described.found.both) {
+    warn(folder_.string() +
+         ": holds the weights twice; config.json and the files of its index are read, params.json and "
+         "consolidated*.safetensors left alone");
+  }
+  decoder_spec_ = described.spec;
   if (generation_config_.eos_token_ids) decoder_spec_.eos_token_ids = *generation_config_.eos_token_ids;
   quant_config_ = read_source_quantization(folder_);
 }
 
 std::optional<QuantConfig> read_source_quantization(const std::filesystem::path& folder) {
-  const std::filesystem::path path = folder / "config.json";
-  const Json config = parse_json(read_text_file(path), path.string());
-  const auto entry = config.find("quantization_config");
-  if (entry != config.end() && !entry->is_null()) return read_quant_config(*entry, path.string());
+  const FolderDescription described = describe_folder(folder);
+  const std::filesystem::path& path = described.path;
+  const auto entry = described.config.find("quantization_config");
+  if (entry != described.config.end() && !entry->is_null()) return read_quant_config(*entry, path.string());
   // modelopt's own place for it, in folders that it wrote before config.json had one.
   const std::filesystem::path own = folder / "hf_quant_config.json";
   if (!std::filesystem::exists(own)) return std::nullopt;
@@ -115,7 +131,7 @@ std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
 
 void Model::open_checkpoint() {
   if (options_.load_format == LoadFormat::kDummy) return;
-  checkpoint_ = std::make_unique<Checkpoint>(folder_);
+  checkpoint_ = std::make_unique<Checkpoint>(folder_, layout_);
   choose_names();
 }
 

@@ -25,6 +25,17 @@
 
 namespace octet {
 
+/// What a folder says of its model, in its makers' own layout or that of Hugging Face.
+struct FolderDescription {
+  FoundLayout found;
+  std::filesystem::path path;  ///< config.json or params.json
+  Json config;                 ///< what it holds
+  DecoderSpec spec;
+};
+
+/// Throws FormatError when there is no description, ConfigError with all wrong fields.
+[[nodiscard]] FolderDescription describe_folder(const std::filesystem::path& folder);
+
 enum class LoadFormat {
   kAuto,   ///< the weights of the folder
   kDummy,  ///< repeatable random weights from config.json alone
@@ -102,6 +113,7 @@ class Model {
   Communicator& communicator_;
   RankPeers peers_;
   GenerationConfig generation_config_;
+  CheckpointLayout layout_ = CheckpointLayout::kHuggingFace;
   DecoderSpec decoder_spec_;
   std::optional<QuantConfig> quant_config_;  // of a checkpoint that is in FP8 already
   MemoryLedger ledger_;

@@ -28,6 +28,12 @@ IndexRange range_of(const std::optional<IndexRange>& cut, int64_t size) {
   return cut.value_or(IndexRange{.begin = 0, .end = size});
 }
 
+/// "X.weight" -> "X.qscale_weight": the scale in Mistral's own files.
+std::string mistral_scale_name(const std::string& weight) {
+  const size_t leaf = weight.rfind('.') + 1;
+  return weight.substr(0, leaf) + "qscale_" + weight.substr(leaf);
+}
+
 class Binder {
  public:
   Binder(const WeightSource& source, const LoadOptions& options, const LoadTarget& target)
@@ -194,6 +200,7 @@ class Binder {
   /// "<module>.weight_scale" and "<module>.weight_scale_inv" are both multipliers: x = scale * q.
   void find_scales(Piece& piece) {
     const SourceTensor* plain = find(piece.source->name + "_scale");
+    if (plain == nullptr) plain = find(mistral_scale_name(piece.source->name));
     const SourceTensor* inverse = find(piece.source->name + "_scale_inv");
     if (plain != nullptr && inverse != nullptr) {
       faults_.add(place(*piece.source) + ": has both " + quote(plain->name) + " and " + quote(inverse->name) +

@@ -12,6 +12,7 @@ namespace octet {
 [[nodiscard]] DecoderSpec read_glm4_moe_lite(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_llama(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_mistral(JsonFields& fields);
+[[nodiscard]] DecoderSpec read_mistral3(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_opt(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_mixtral(JsonFields& fields);
 [[nodiscard]] DecoderSpec read_qwen2(JsonFields& fields);

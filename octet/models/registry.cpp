@@ -16,13 +16,14 @@ struct Architecture {
   DecoderSpec (*read)(JsonFields& fields);
 };
 
-constexpr std::array<Architecture, 12> kArchitectures = {{
+constexpr std::array<Architecture, 13> kArchitectures = {{
     {"DeepseekV2ForCausalLM", "deepseek_v2", read_deepseek_v2},
     {"DeepseekV3ForCausalLM", "deepseek_v3", read_deepseek_v3},
     {"Glm4MoeLiteForCausalLM", "glm4_moe_lite", read_glm4_moe_lite},
     {"LlamaForCausalLM", "llama", read_llama},
     {"MistralForCausalLM", "mistral", read_mistral},
     {"Ministral3ForCausalLM", "ministral3", read_mistral},
+    {"Mistral3ForConditionalGeneration", "mistral3", read_mistral3},
     {"MixtralForCausalLM", "mixtral", read_mixtral},
     {"OPTForCausalLM", "opt", read_opt},
     {"Qwen2ForCausalLM", "qwen2", read_qwen2},

@@ -16,6 +16,9 @@ namespace octet {
 /// all of them.
 [[nodiscard]] DecoderSpec read_decoder_spec(const Json& config, const std::string& source);
 
+/// Reads a parsed params.json, as Mistral describes its own models. Throws ConfigError with all wrong fields.
+[[nodiscard]] DecoderSpec read_mistral_params(const Json& params, const std::string& source);
+
 /// "LlamaForCausalLM", ... in the order of the table.
 [[nodiscard]] std::vector<std::string> known_architectures();
 
