@@ -166,6 +166,10 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
   app.add_option("--load-report", args.load_report,
                  "write what was loaded, how, and the memory it took, as JSON")
       ->type_name("FILE");
+  app.add_flag(
+      "--digest", args.digest,
+      "tell the SHA-256 of every weight as it is held (codes, then scales): on standard error, and as "
+      "\"digests\" in --load-report and --json");
 }
 
 void ModelArgs::check() const {

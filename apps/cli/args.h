@@ -86,6 +86,7 @@ struct ModelArgs {
   std::string model;  ///< empty: the bundled one
   LlmOptions options;
   std::string load_report;  ///< empty: none
+  bool digest = false;      ///< tell the SHA-256 of every weight
   int64_t tensor_parallel_size = 1;
   Console::Options console;
 

@@ -8,6 +8,7 @@
 #include "apps/cli/load.h"
 #include "apps/cli/load_display.h"
 #include "apps/cli/signals.h"
+#include "apps/cli/summary.h"
 #include "octet/llm/throughput.h"
 
 namespace octet::cli {
@@ -70,7 +71,9 @@ class Bench : public Command {
     };
     const Throughput result = measure_throughput(*llm, measure_);
     if (json_) {
-      write_json(result.to_json());
+      Json json = result.to_json();
+      if (args_.digest) json["digests"] = digests_json(*llm);
+      write_json(json);
     } else {
       write_out(describe(result));
     }

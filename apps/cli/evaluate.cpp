@@ -62,7 +62,9 @@ class Evaluate : public Command {
     };
     const Evaluation result = evaluate(*llm, ids, evaluation_);
     if (json_) {
-      write_json(result.to_json());
+      Json json = result.to_json();
+      if (args_.digest) json["digests"] = digests_json(*llm);
+      write_json(json);
     } else {
       write_out(describe(result));
     }

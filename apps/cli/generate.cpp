@@ -103,7 +103,9 @@ class Generate : public Command {
       throw;
     }
     if (json_) {
-      write_json(generation_json(llm, generation, options.sampling));
+      Json json = generation_json(llm, generation, options.sampling);
+      if (args_.digest) json["digests"] = digests_json(llm);
+      write_json(json);
     } else if (llm.tokenizer() == nullptr) {
       write_out(joined(generation.ids) + "\n");
     } else if (!at_line_start || generation.text.empty()) {

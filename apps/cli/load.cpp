@@ -22,12 +22,13 @@ std::string report_path(const ModelArgs& args) {
   return args.load_report + (rank == 0 || args.load_report.empty() ? "" : ".rank" + std::to_string(rank));
 }
 
-void write_report(LLM& llm, const std::string& path) {
+void write_report(LLM& llm, const std::string& path, const std::optional<Json>& digests) {
   OutputFile file(path);
   Json report = llm.model().load_report().to_json();
   report["rank"] = llm.model().communicator().rank();
   report["world_size"] = llm.model().communicator().world_size();
   report["savings"] = to_json(loaded_savings(llm));
+  if (digests) report["digests"] = *digests;
   file.write(report.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   file.commit();
 }
@@ -57,7 +58,11 @@ std::unique_ptr<LLM> load_model(const ModelArgs& args, const Console& console) {
   auto llm = std::make_unique<LLM>(folder, options);
   display.clear();
   check_stop();
-  if (!report.empty()) write_report(*llm, report);
+  const std::optional<Json> digests = args.digest ? std::optional(digests_json(*llm)) : std::nullopt;
+  if (digests) {
+    for (const auto& [name, sha256] : digests->items()) console.note(sha256.get<std::string>() + "  " + name);
+  }
+  if (!report.empty()) write_report(*llm, report, digests);
   return llm;
 }
 

@@ -101,6 +101,12 @@ double decode_rate(const Generation& generation) {
   return static_cast<double>(generation.ids.size() - 1) / generation.decode_seconds;
 }
 
+Json digests_json(LLM& llm) {
+  Json digests = Json::object();
+  for (const WeightDigest& digest : llm.model().digests()) digests[digest.name] = digest.sha256;
+  return digests;
+}
+
 Json memory_json(LLM& llm) {
   const LoadReport& report = llm.model().load_report();
   return {{"weights_bytes", report.final_bytes},

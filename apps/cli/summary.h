@@ -17,6 +17,8 @@ void summarize_generation(const Generation& generation, const Console& console);
 [[nodiscard]] double decode_rate(const Generation& generation);
 /// What the options in force saved, from what is really stored: the field `savings`.
 [[nodiscard]] std::vector<OptionSaving> loaded_savings(LLM& llm);
+/// The field `digests`: SHA-256 of every weight by its name in the checkpoint.
+[[nodiscard]] Json digests_json(LLM& llm);
 /// The field `memory`.
 [[nodiscard]] Json memory_json(LLM& llm);
 

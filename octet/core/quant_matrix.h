@@ -56,6 +56,7 @@ struct ScalePart {
     return first_scale + (row - row_begin + row_phase) / block_rows * grid_cols +
            (col + col_phase) / block_cols;
   }
+  [[nodiscard]] bool operator==(const ScalePart& other) const = default;
 };
 
 /// Non-owning; the parts span points into the owner.
@@ -91,6 +92,7 @@ struct MatrixSpec {
   [[nodiscard]] int64_t scale_count() const;
   /// Elements with padding, plus 4 bytes a scale.
   [[nodiscard]] int64_t bytes() const;
+  [[nodiscard]] bool operator==(const MatrixSpec& other) const = default;
 };
 
 /// Owner. Move-only. Empty until it is given memory.
@@ -107,7 +109,7 @@ class QuantMatrix {
   [[nodiscard]] int64_t bytes() const { return data_.bytes() + scales_.bytes(); }
   [[nodiscard]] QuantMatrixView view() const;
   /// For who has written every element and seen none that is NaN or infinite; views taken from now on say so.
-  void set_codes_finite() { codes_finite_ = true; }
+  void set_codes_finite(bool finite = true) { codes_finite_ = finite; }
 
  private:
   MatrixSpec spec_;

@@ -111,12 +111,22 @@ void Engine::take_queued() {
   cancelled_.clear();
 }
 
+void Engine::drop_cache() {
+  take_queued();
+  scheduler_.forget_computed();
+}
+
+void Engine::check_allowed() const {
+  if (!refusal_.empty()) throw DeviceError(refusal_);
+}
+
 bool Engine::has_work() {
   take_queued();
   return !scheduler_.empty();
 }
 
 std::span<const TokenEvent> Engine::step() {
+  check_allowed();
   events_.clear();
   take_queued();
   if (scheduler_.empty()) return events_;

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "octet/engine/kv_cache.h"
@@ -57,6 +58,13 @@ class Engine {
   void cancel(int64_t sequence);
 
   [[nodiscard]] bool has_work();
+
+  /// Forgets all keys and values: what runs is computed anew from its tokens. For weights that have changed.
+  /// Not beside a step.
+  void drop_cache();
+  /// From now on `step` and `prompt_logits` throw DeviceError with this reason; empty: they work again.
+  void refuse_steps(std::string reason) { refusal_ = std::move(reason); }
+
   /// Moves every scheduled sequence on. The events are valid until the next call.
   std::span<const TokenEvent> step();
 
@@ -64,6 +72,7 @@ class Engine {
   /// requests.
   template <class Visit>
   void prompt_logits(std::span<const int32_t> prompt, Visit&& visit) {
+    check_allowed();
     Sequence sequence = prompt_sequence(prompt);
     const BlockLease lease(blocks_, sequence.blocks);
     for (int64_t first = 0; first < sequence.length(); first += options_.max_step_tokens) {
@@ -83,6 +92,7 @@ class Engine {
 
  private:
   void take_queued();
+  void check_allowed() const;
   void check_prompt(std::span<const int32_t> prompt) const;
   [[nodiscard]] Sequence prompt_sequence(std::span<const int32_t> prompt);
   [[nodiscard]] std::optional<FinishReason> finish_reason(const Sequence& sequence, int32_t token) const;
@@ -95,6 +105,7 @@ class Engine {
   ModelRunner runner_;
   Sampler sampler_;
   std::vector<TokenEvent> events_;
+  std::string refusal_;
 
   std::mutex queue_mutex_;  // guards what other threads hand in
   std::vector<std::unique_ptr<Sequence>> queued_;

@@ -66,6 +66,10 @@ bool Scheduler::make_room(Sequence& sequence, int64_t tokens) {
   return true;
 }
 
+void Scheduler::forget_computed() {
+  while (!running_.empty()) preempt_youngest();
+}
+
 void Scheduler::preempt_youngest() {
   Sequence& youngest = *running_.back();
   std::erase_if(chunks_, [&](const ScheduledChunk& chunk) { return chunk.sequence == &youngest; });

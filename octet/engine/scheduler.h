@@ -36,6 +36,8 @@ class Scheduler {
   void add(std::unique_ptr<Sequence> sequence);
   /// Forgets a sequence, waiting or running, and frees its blocks. False when there is none of this id.
   bool remove(int64_t id);
+  /// Takes the blocks of all running sequences back: they are computed anew, from the tokens they have.
+  void forget_computed();
   [[nodiscard]] bool empty() const { return waiting_.empty() && running_.empty(); }
 
   /// The next step; valid until the next call of any method. Sequences that lose their blocks to older ones

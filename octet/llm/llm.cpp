@@ -9,6 +9,7 @@
 #include "octet/base/checked_math.h"
 #include "octet/base/cpu_features.h"
 #include "octet/llm/text_stream.h"
+#include "octet/loading/checkpoint_source.h"
 
 namespace octet {
 namespace {
@@ -187,6 +188,54 @@ LLM::LLM(const std::filesystem::path& folder, const LlmOptions& options)
 }
 
 LLM::~LLM() = default;
+
+namespace {
+
+/// Runs its function on every way out of a scope.
+template <class Body>
+class OnExit {
+ public:
+  explicit OnExit(Body body) : body_(std::move(body)) {}
+  ~OnExit() { body_(); }
+  OnExit(const OnExit&) = delete;
+  OnExit& operator=(const OnExit&) = delete;
+
+ private:
+  Body body_;
+};
+
+}  // namespace
+
+void LLM::follow_weights() {
+  engine_->drop_cache();
+  engine_->refuse_steps(model_->incomplete());
+}
+
+const LoadReport& LLM::reload(const WeightSource& source, const ReloadOptions& options) {
+  const OnExit end([this] { follow_weights(); });
+  return model_->reload(source, options);
+}
+
+const LoadReport& LLM::reload(const std::filesystem::path& folder, const ReloadOptions& options) {
+  const Checkpoint checkpoint(folder);
+  return reload(CheckpointSource(checkpoint), options);
+}
+
+WeightLoader& LLM::begin_reload(const ReloadOptions& options, std::vector<SourceTensor> announced) {
+  WeightLoader& loader = model_->begin_reload(options, std::move(announced));
+  if (!model_->incomplete().empty()) follow_weights();
+  return loader;
+}
+
+const LoadReport& LLM::finish_reload() {
+  const OnExit end([this] { follow_weights(); });
+  return model_->finish_reload();
+}
+
+void LLM::abandon_reload() {
+  model_->abandon_reload();
+  follow_weights();
+}
 
 std::vector<int32_t> LLM::encode(std::string_view text) const {
   if (!tokenizer_)

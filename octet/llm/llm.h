@@ -77,6 +77,17 @@ class LLM {
     return chat_template_ ? &*chat_template_ : nullptr;
   }
 
+  /// New weights (see Model::reload); drops the KV cache: what runs is computed anew. Where the model is left
+  /// incomplete, every step throws DeviceError saying so until a reload succeeds.
+  const LoadReport& reload(const WeightSource& source, const ReloadOptions& options);
+  /// From a folder in Hugging Face layout.
+  const LoadReport& reload(const std::filesystem::path& folder, const ReloadOptions& options);
+  /// For weights that are pushed into the returned loader. In place all steps are refused until the end; with
+  /// a second copy they go on with the old weights. Neither is called beside a step.
+  WeightLoader& begin_reload(const ReloadOptions& options, std::vector<SourceTensor> announced = {});
+  const LoadReport& finish_reload();
+  void abandon_reload();
+
   /// The ids of a prompt; `chat_json` is rendered through the model's template first.
   /// Throw ConfigError when the folder lacks a tokenizer or a template.
   [[nodiscard]] std::vector<int32_t> encode(std::string_view text) const;
@@ -90,6 +101,9 @@ class LLM {
                                     const TextCallback& on_text = {});
 
  private:
+  /// Lets the engine work, or not, as the model's weights are.
+  void follow_weights();
+
   std::unique_ptr<Model> model_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<ChatTemplate> chat_template_;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,9 +16,12 @@
 #include "octet/core/memory_ledger.h"
 #include "octet/llm/generation_config.h"
 #include "octet/llm/rank_peers.h"
+#include "octet/llm/reload.h"
 #include "octet/loading/load_report.h"
 #include "octet/loading/memory_plan.h"
+#include "octet/loading/weight_digest.h"
 #include "octet/loading/weight_exporter.h"
+#include "octet/loading/weight_loader.h"
 #include "octet/loading/weight_source.h"
 #include "octet/models/decoder.h"
 #include "octet/quant/quant_config.h"
@@ -90,6 +94,25 @@ class Model {
   /// exporter.
   [[nodiscard]] WeightExporter::Parts export_parts(const ExportOptions& options);
 
+  /// Bytes that a reload needs beside the weights, without its buffers: none in place, a second copy of what
+  /// is loaded otherwise.
+  [[nodiscard]] int64_t reload_bytes(const ReloadOptions& options);
+  /// Loads new weights, named as in the checkpoint, into the model. It is `load` again: the same rules decide
+  /// how each is stored. Throws what `WeightLoader::pull` throws, and DeviceError beforehand when a second
+  /// copy would not fit. With kAtomic an error leaves the old weights. With kInPlace one that comes after the
+  /// first byte leaves the model incomplete, until another reload, of all that was to come, succeeds.
+  const LoadReport& reload(const WeightSource& source, const ReloadOptions& options);
+  /// The same for weights that the caller pushes into the loader that this returns, and that `finish_reload`
+  /// ends; `abandon_reload` is a failure. In place the model is incomplete between the two.
+  WeightLoader& begin_reload(const ReloadOptions& options, std::vector<SourceTensor> announced = {});
+  const LoadReport& finish_reload();
+  void abandon_reload();
+  /// Why the weights cannot be used; empty when they can.
+  [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
+
+  /// SHA-256 of each weight that is held. Throws ConfigError where the model is cut over ranks.
+  [[nodiscard]] std::vector<WeightDigest> digests();
+
   /// A second decoder over the same files, for a run beside this one (the unquantized reference). Its weights
   /// are loaded piece by piece by `load_parameters`.
   [[nodiscard]] std::unique_ptr<Decoder> make_decoder(const QuantSpec& quant_spec);
@@ -106,6 +129,11 @@ class Model {
   void choose_names();
   [[nodiscard]] std::unique_ptr<WeightSource> make_source();
   void check_memory() const;
+  [[nodiscard]] std::vector<Parameter> parameters_of(const ReloadOptions& options);
+  [[nodiscard]] std::unique_ptr<WeightLoader> reloader(const ReloadOptions& options);
+  /// A reload that failed: in place, and after it began to write, the model is incomplete.
+  void note_failure(const WeightLoader& loader, ReloadMode mode, const std::string& why);
+  void note_success(LoadReport report, const ReloadOptions& options);
 
   std::filesystem::path folder_;
   ModelOptions options_;
@@ -124,6 +152,10 @@ class Model {
   std::unique_ptr<WeightSource> source_;    // reads checkpoint_
   MemoryPlan plan_;
   LoadReport report_;
+  std::unique_ptr<WeightLoader> reloader_;  // of a reload that is pushed
+  ReloadOptions reload_options_;
+  std::string incomplete_;
+  std::set<std::string> stale_;  // parameters that a failed reload may have left half-way
 };
 
 /// What the folder of an FP8 checkpoint says of itself, in config.json or in hf_quant_config.json; nullopt:

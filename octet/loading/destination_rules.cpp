@@ -175,11 +175,9 @@ void resolve_destination(Destination& destination, std::vector<Piece>& pieces, c
             [&](size_t a, size_t b) { return pieces[a].offset < pieces[b].offset; });
   MatrixSpec& spec = destination.spec;
   if (auto* const* vector = std::get_if<StoredVector*>(&destination.target)) {
-    check((*vector)->tensor.empty(), "loading twice into " + destination.name());
     spec = {.dtype = rules.compute_dtype, .rows = 1, .cols = (*vector)->size, .parts = {}};
   } else {
     const StoredMatrix& matrix = *std::get<StoredMatrix*>(destination.target);
-    check(matrix.matrix.empty(), "loading twice into " + destination.name());
     spec = {.dtype = rules.compute_dtype, .rows = matrix.rows, .cols = matrix.cols, .parts = {}};
   }
   if (destination.pieces.empty()) return;

@@ -20,6 +20,13 @@ struct BlockSize {
   int64_t cols = 0;
 };
 
+/// Where the weights of a load go.
+enum class LoadInto {
+  kEmpty,       ///< destinations that hold nothing yet
+  kInPlace,     ///< over the weights that are there; a load that fails leaves them half old, half new
+  kSecondCopy,  ///< beside them, and in their place at the end; a load that fails leaves the old
+};
+
 struct LoadOptions {
   /// F32, BF16 or F16: weights that are not quantized keep the dtype of the file where every value of it is
   /// one of this dtype, and are rounded once to this dtype otherwise.
@@ -36,6 +43,11 @@ struct LoadOptions {
   /// Blocks of scale grids in the file, from its quantization_config; nullopt: found from the grid's own
   /// size.
   std::optional<BlockSize> scale_block = std::nullopt;
+  LoadInto into = LoadInto::kEmpty;
+  /// A load of some modules: a destination of which the source has nothing is left as it is.
+  bool partial = false;
+  /// Bytes of pushed pieces that may wait for a scale at a time (see docs/loading.md for which do).
+  int64_t max_pending_bytes = int64_t{32} << 20;
   /// The other ranks of a tensor-parallel load, each with its own slices of the same parameters in the same
   /// order, from the same source; nullptr: there are none. Must outlive the load.
   LoadPeers* peers = nullptr;

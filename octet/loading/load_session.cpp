@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <utility>
 
 #include "octet/base/error.h"
@@ -16,7 +15,6 @@ namespace {
 
 // Tensors up to this many bytes are loaded as one loop, so that the threads seldom wait for each other.
 constexpr int64_t kBatchBytes = int64_t{256} << 20;
-constexpr std::string_view kLedgerGroup = "weights";
 
 }  // namespace
 
@@ -35,13 +33,15 @@ void LoadSession::run() {
   try {
     load();
   } catch (...) {
-    release();
+    buffers_.clear();
+    parts_.storage.release();
     throw;
   }
 }
 
 void LoadSession::load() {
   if (parts_.bindings.pieces.empty()) return;
+  std::vector<InputScale> scales;
   fail_together(parts_.peers, [&] {
     for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
     parts_.meter.report();
@@ -55,10 +55,13 @@ void LoadSession::load() {
     compare_twins();
     parts_.meter.report();
     if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
-    resolve_input_scales();
+    scales =
+        input_scales(parts_.backend, parts_.storage, parts_.bindings.destinations, parts_.source.describe());
   });
-  mark_finite_codes();
   buffers_.clear();
+  parts_.storage.commit();
+  for (const InputScale& input : scales) input.matrix->input_scale = input.scale;
+  mark_finite_codes();
 }
 
 void LoadSession::mark_finite_codes() {
@@ -71,29 +74,6 @@ void LoadSession::mark_finite_codes() {
     auto* const* matrix = std::get_if<StoredMatrix*>(&parts_.bindings.destinations[i].target);
     if (matrix != nullptr && finite[i]) (*matrix)->matrix.set_codes_finite();
   }
-}
-
-void LoadSession::resolve_input_scales() {
-  Faults faults;
-  for (const Destination& destination : parts_.bindings.destinations) {
-    auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target);
-    if (matrix == nullptr) continue;
-    std::optional<float> largest;
-    for (StoredVector& scale : (*matrix)->input_scales) {
-      if (scale.tensor.empty()) continue;
-      const TensorView stored = scale.tensor.view();
-      const QuantMatrixView one{.data = stored.data(), .dtype = stored.dtype(), .rows = 1, .cols = 1};
-      float value = 0;
-      parts_.backend.read_rows(one, 0, view_of(&value, Shape{1, 1}));
-      if (!std::isfinite(value) || value <= 0) {
-        faults.add("tensor " + quote(scale.name) + ": expected a scale above 0, found " +
-                   std::to_string(value) + "; --activation-scheme dynamic does without");
-      }
-      largest = std::max(largest.value_or(value), value);
-    }
-    (*matrix)->input_scale = largest;
-  }
-  faults.throw_if_any<FormatError>(parts_.source.describe());
 }
 
 // By the sizes of whole tensors, so that all ranks have the same batches.
@@ -193,32 +173,8 @@ void LoadSession::compare_twins() {
 }
 
 void LoadSession::take_memory(size_t index) {
+  views_[index] = parts_.storage.take(parts_.bindings.destinations[index]);
   taken_[index] = true;
-  const Destination& destination = parts_.bindings.destinations[index];
-  const MatrixSpec& spec = destination.spec;
-  Allocator& allocator = parts_.backend.allocator();
-  MemoryLedger& ledger = parts_.backend.ledger();
-  if (auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target)) {
-    (*matrix)->matrix = QuantMatrix(allocator, ledger, kLedgerGroup, spec);
-    views_[index] = (*matrix)->matrix.view();
-    return;
-  }
-  Tensor& tensor = std::get<StoredVector*>(destination.target)->tensor;
-  tensor = Tensor(Buffer(allocator, ledger, kLedgerGroup, spec.bytes()), spec.dtype, Shape{spec.cols});
-  views_[index] = {.data = tensor.view().data(), .dtype = spec.dtype, .rows = 1, .cols = spec.cols};
-}
-
-void LoadSession::release() noexcept {
-  buffers_.clear();
-  for (size_t i = 0; i < views_.size(); ++i) {
-    if (!taken_[i]) continue;
-    const Destination& destination = parts_.bindings.destinations[i];
-    if (auto* const* matrix = std::get_if<StoredMatrix*>(&destination.target)) {
-      (*matrix)->matrix = QuantMatrix();
-    } else {
-      std::get<StoredVector*>(destination.target)->tensor = Tensor();
-    }
-  }
 }
 
 // Each body of the pool's loop is a worker that owns one buffer and takes tiles until there are none: so

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "octet/loading/destination_storage.h"
 #include "octet/loading/load_report.h"
 #include "octet/loading/tile_filler.h"
 
@@ -20,6 +21,7 @@ class LoadSession {
     const Bindings& bindings;
     const TileGeometry& geometry;
     LoadMeter& meter;
+    DestinationStorage& storage;
     LoadPeers* peers = nullptr;
     bool allow_nonfinite = false;
     bool drop_page_cache = false;
@@ -45,15 +47,12 @@ class LoadSession {
   void fill(PieceRange batch);
   void check_values(PieceRange batch) const;
   void compare_twins();
-  /// Sets the scale of each matrix's static activations from those of its members.
-  void resolve_input_scales();
   /// Tells the matrices whose every element was quantized here, from finite values, that they are finite.
   void mark_finite_codes();
   [[nodiscard]] const QuantMatrixView& view_of_piece(size_t piece) const {
     return views_[parts_.bindings.pieces[piece].destination];
   }
   void take_memory(size_t destination);
-  void release() noexcept;
   /// Runs `body(tile index, buffer)` over the workers; throws Interrupted when the load is cancelled.
   void for_each_tile(size_t count, const std::function<void(size_t, const TileBuffer&)>& body);
 

@@ -8,50 +8,10 @@
 
 #include "octet/base/checked_math.h"
 #include "octet/base/error.h"
+#include "octet/loading/piece_values.h"
 #include "octet/loading/shared_scales.h"
-#include "octet/quant/scales.h"
 
 namespace octet {
-namespace {
-
-float value_at(const std::byte* data, int64_t index, DType dtype) {
-  return visit_float(dtype, [&]<class T>() {
-    T value;
-    std::memcpy(&value, data + index * static_cast<int64_t>(sizeof(T)), sizeof(T));
-    return to_float(value);
-  });
-}
-
-int64_t first_nonfinite_row(ConstTensorView x) {
-  for (int64_t row = 0; row < x.rows(); ++row) {
-    for (int64_t col = 0; col < x.cols(); ++col) {
-      if (!std::isfinite(value_at(x.row<std::byte>(row), col, x.dtype()))) return row;
-    }
-  }
-  return -1;
-}
-
-bool rounds_to_infinity(float amax, DType dtype) {
-  return std::isfinite(amax) &&
-         !std::isfinite(visit_float(dtype, [&]<class T>() { return to_float(from_float<T>(amax)); }));
-}
-
-ScaleRule scale_rule(const Piece& piece) {
-  return {.numerics = piece.rule.numerics,
-          .granularity = piece.rule.granularity,
-          .format = piece.rule.format,
-          .source = piece.source->dtype};
-}
-
-/// E8M0 holds a power of two; 255 is its NaN.
-float scale_value(const std::byte* data, int64_t index, DType dtype) {
-  if (dtype != DType::kF8E8M0) return value_at(data, index, dtype);
-  const auto exponent = std::to_integer<int>(data[index]);
-  return exponent == 255 ? NAN : std::ldexp(1.0F, exponent - 127);
-}
-
-}  // namespace
-
 void TileResult::add(const TileResult& other) {
   stats.add(other.stats);
   amax = std::max(amax, other.amax);
@@ -288,11 +248,9 @@ void TileFiller::adopt_rows(const SourceTensor& scales, IndexRange rows, IndexRa
   }
   for (int64_t i = 0; i < count; ++i) {
     const float scale = scale_value(bytes.data(), i, scales.dtype);
-    if (!std::isfinite(scale) || scale < 0) {
-      const int64_t place_in_file =
-          (rows.begin + i / cols.size()) * scales.cols() + cols.begin + i % cols.size();
-      throw FormatError(place(scales) + ": scale " + std::to_string(place_in_file) + " is " +
-                        std::to_string(scale) + ", expected a finite number that is not negative");
+    if (!is_scale(scale)) {
+      const int64_t index = (rows.begin + i / cols.size()) * scales.cols() + cols.begin + i % cols.size();
+      throw FormatError(scale_fault(scales, index, scale));
     }
     out[i] = scale;
   }

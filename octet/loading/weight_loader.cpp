@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/loading/weight_loader.h"
 
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "octet/base/cpu_features.h"
@@ -8,6 +10,7 @@
 #include "octet/base/process_memory.h"
 #include "octet/loading/load_session.h"
 #include "octet/loading/memory_plan.h"
+#include "octet/loading/push_session.h"
 #include "octet/loading/shared_scales.h"
 #include "octet/loading/weight_records.h"
 
@@ -39,15 +42,76 @@ void warn_about(const LoadReport& report, const WarningSink& warn) {
   if (const auto underflow = underflow_warning(report.quality())) warn(*underflow);
 }
 
+const void* key_of(const Parameter& parameter) {
+  return std::visit([](auto* target) { return static_cast<const void*>(target); }, parameter.destination);
+}
+
+/// Of the destinations of which the source has something.
+std::vector<Parameter> offered_parameters(std::span<const Parameter> parameters, const WeightSource& source) {
+  std::set<std::string_view> names;
+  for (const SourceTensor& tensor : source.tensors()) names.insert(tensor.name);
+  std::set<const void*> offered;
+  for (const Parameter& parameter : parameters) {
+    if (names.contains(parameter.name) || (!parameter.twin.empty() && names.contains(parameter.twin)))
+      offered.insert(key_of(parameter));
+  }
+  std::vector<Parameter> result;
+  for (const Parameter& parameter : parameters) {
+    if (offered.contains(key_of(parameter))) result.push_back(parameter);
+  }
+  return result;
+}
+
 }  // namespace
 
 WeightLoader::WeightLoader(Backend& backend, std::vector<Parameter> parameters, LoadOptions options)
     : backend_(backend), parameters_(std::move(parameters)), options_(std::move(options)) {}
 
+WeightLoader::~WeightLoader() = default;
+
+void WeightLoader::begin(std::vector<SourceTensor> announced) {
+  check(session_ == nullptr, "a load has begun already");
+  session_ = std::make_unique<PushSession>(backend_, parameters_, options_, announced);
+}
+
+void WeightLoader::push(const TensorPiece& piece) {
+  if (session_ == nullptr) {
+    throw ArgumentError("tensor " + quote(piece.name) +
+                        ": pushed while no load is under way, before begin or after finish");
+  }
+  session_->push(piece);
+}
+
+LoadReport WeightLoader::finish() {
+  check(session_ != nullptr, "finish without begin");
+  began_writing_ = session_->began_writing();
+  const std::unique_ptr<PushSession> session = std::move(session_);
+  LoadReport report = session->finish();
+  warn_about(report, options_.warn);
+  return report;
+}
+
+bool WeightLoader::began_writing() const {
+  return session_ != nullptr ? session_->began_writing() : began_writing_;
+}
+
+void WeightLoader::abandon() {
+  if (session_ != nullptr) began_writing_ = session_->began_writing();
+  session_.reset();
+}
+
 LoadReport WeightLoader::pull(const WeightSource& source) {
+  began_writing_ = false;
   const LoadTarget target = load_target(backend_);
+  const std::unique_ptr<DestinationStorage> storage = make_storage(options_.into, backend_);
   Bindings bindings;
-  fail_together(options_.peers, [&] { bindings = bind_parameters(parameters_, source, options_, target); });
+  fail_together(options_.peers, [&] {
+    offered_ = options_.partial ? offered_parameters(parameters_, source) : parameters_;
+    bindings = bind_parameters(offered_, source, options_, target);
+    for (const Destination& destination : bindings.destinations) {
+      if (!destination.pieces.empty()) storage->check(destination);
+    }
+  });
   agree_on_shared_scales(bindings.pieces, options_.peers);
   TileGeometry geometry;
   fail_together(options_.peers, [&] { geometry = tile_geometry(bindings, options_, target.threads); });
@@ -66,9 +130,11 @@ LoadReport WeightLoader::pull(const WeightSource& source) {
                        .bindings = bindings,
                        .geometry = geometry,
                        .meter = meter,
+                       .storage = *storage,
                        .peers = options_.peers,
                        .allow_nonfinite = options_.allow_nonfinite,
                        .drop_page_cache = drops_page_cache(options_, plan, source)});
+  began_writing_ = true;
   session.run();
 
   report.final_bytes = ledger.current() - held_before;

@@ -2,6 +2,7 @@
 """Each option of loading has its effect, and each contradiction its refusal."""
 
 import json
+import re
 import unittest
 
 from harness import EXACT, GOLDEN, TINY, OctetTest, ids_text, main, read_npy
@@ -97,6 +98,29 @@ class Plans(OctetTest):
             report = json.loads(path.read_text())
             self.assertEqual(plan["final_bytes"], report["final_bytes"], options)
             self.assertEqual(plan["peak_bytes"], report["predicted_peak_bytes"], options)
+
+    def test_digests_are_the_same_for_any_threads_and_change_with_the_weights(self):
+        def digests(*options):
+            report = self.report("--digest", *options)
+            return report["digests"]
+
+        one = digests("--threads", "1")
+        self.assertEqual(one, digests("--threads", "2"))
+        self.assertEqual(one, digests("--device", "reference"))
+        self.assertTrue(all(re.fullmatch("[0-9a-f]{64}", digest) for digest in one.values()))
+        self.assertIn("model.norm.weight", one)
+        other = digests("--quantization", "fp8_per_block")
+        self.assertEqual(one["model.norm.weight"], other["model.norm.weight"])
+        self.assertNotEqual(one["model.layers.0.mlp.up_proj.weight"], other["model.layers.0.mlp.up_proj.weight"])
+
+    def test_digests_are_told_on_standard_error_and_in_json_when_asked_for(self):
+        words = ("generate", UNTIED, "--prompt-ids", "1", "-n", "1", "--json")
+        plain = self.octet(*words)
+        self.assertNotIn("digests", json.loads(plain.out))
+        asked = self.octet(*words, "--digest")
+        for name, digest in json.loads(asked.out)["digests"].items():
+            self.assertIn(f"{digest}  {name}\n", asked.err)
+            self.assertNotIn(digest, plain.err)
 
     def test_savings_are_the_same_before_and_after_loading(self):
         inspected = self.json("inspect", UNTIED, "--json", "--fp8-lm-head")["options"]

@@ -9,7 +9,7 @@
 
 namespace octet {
 
-class ReferenceBackend final : public Backend {
+class ReferenceBackend : public Backend {
  public:
   /// `ledger` must outlive the backend. Every operation accepts matrices of any layout; `weight_layout` is
   /// only the one it asks for. `threads` are for the loops of callers: the operations themselves use none.
