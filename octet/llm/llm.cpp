@@ -10,6 +10,7 @@
 #include "octet/base/cpu_features.h"
 #include "octet/llm/text_stream.h"
 #include "octet/loading/checkpoint_source.h"
+#include "octet/loading/expert_source.h"
 
 namespace octet {
 namespace {
@@ -218,7 +219,10 @@ const LoadReport& LLM::reload(const WeightSource& source, const ReloadOptions& o
 
 const LoadReport& LLM::reload(const std::filesystem::path& folder, const ReloadOptions& options) {
   const Checkpoint checkpoint(folder);
-  return reload(CheckpointSource(checkpoint), options);
+  auto files = std::make_unique<CheckpointSource>(checkpoint);
+  const std::vector<Parameter> parameters = model_->decoder().parameters();
+  if (!has_experts(parameters)) return reload(*files, options);
+  return reload(ExpertSource(std::move(files), parameters), options);
 }
 
 WeightLoader& LLM::begin_reload(const ReloadOptions& options, std::vector<SourceTensor> announced) {
