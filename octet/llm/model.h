@@ -110,7 +110,8 @@ class Model {
   /// Why the weights cannot be used; empty when they can.
   [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
 
-  /// SHA-256 of each weight that is held. Throws ConfigError where the model is cut over ranks.
+  /// SHA-256 of each weight that is held. Of a model that is cut, those of the whole weights, on rank 0:
+  /// found when all ranks ask for them at once, and remembered from then on.
   [[nodiscard]] std::vector<WeightDigest> digests();
 
   /// A second decoder over the same files, for a run beside this one (the unquantized reference). Its weights
@@ -152,6 +153,7 @@ class Model {
   std::unique_ptr<WeightSource> source_;    // reads checkpoint_
   MemoryPlan plan_;
   LoadReport report_;
+  std::vector<WeightDigest> digests_;       // of a model that is cut, once they have been gathered
   std::unique_ptr<WeightLoader> reloader_;  // of a reload that is pushed
   ReloadOptions reload_options_;
   std::string incomplete_;

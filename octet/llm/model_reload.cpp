@@ -5,6 +5,7 @@
 #include "octet/base/cpu_features.h"
 #include "octet/base/faults.h"
 #include "octet/llm/model.h"
+#include "octet/loading/gathered_digest.h"
 #include "octet/quant/name_pattern.h"
 
 namespace octet {
@@ -92,6 +93,7 @@ void Model::note_failure(const WeightLoader& loader, ReloadMode mode, const std:
 }
 
 void Model::note_success(LoadReport report, const ReloadOptions& options) {
+  digests_.clear();
   report_ = std::move(report);
   for (const Parameter& parameter : parameters_of(options)) stale_.erase(parameter.name);
   if (stale_.empty()) {
@@ -144,13 +146,9 @@ void Model::abandon_reload() {
 }
 
 std::vector<WeightDigest> Model::digests() {
-  if (communicator_.world_size() > 1) {
-    throw ConfigError(
-        "--digest: the parts of a model that is cut over ranks are not gathered; take the digest on one "
-        "rank, whose "
-        "weights are the same");
-  }
-  return weight_digests(*backend_, decoder_->parameters());
+  if (communicator_.world_size() == 1) return weight_digests(*backend_, decoder_->parameters());
+  if (digests_.empty()) digests_ = gathered_digests(*backend_, decoder_->parameters(), communicator_);
+  return digests_;
 }
 
 }  // namespace octet

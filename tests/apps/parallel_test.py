@@ -133,6 +133,17 @@ class ParallelRuns(ParallelTest):
         self.assertEqual(result.returncode, 1, result.err)
         self.assertEqual(result.err.count("is not empty"), 1, result.err)
 
+    def test_digests_are_those_of_one_process(self):
+        report = self.folder / "report.json"
+        for storage in (("--quantization", "fp8_per_block"), ("--fp8-lm-head",)):
+            words = ("generate", DEMO, "--prompt-ids", "1,2", "-n", "1", "--digest", "--load-report", report, *storage)
+            self.done(*words)
+            one = json.loads(report.read_text())["digests"]
+            self.assertGreater(len(one), 10)
+            for ranks in (2, 3):
+                self.done_by(ranks, *words)
+                self.assertEqual(json.loads(report.read_text())["digests"], one, ranks)
+
     def test_evaluate_finds_what_one_process_finds(self):
         text = self.folder / "text.txt"
         text.write_text("It was on a dreary night of November that I beheld the accomplishment of my toils. " * 8)
