@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/loading/value_checks.h"
 
+#include <utility>
+
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
+#include "octet/loading/piece_values.h"
 
 namespace octet {
 
@@ -11,17 +14,9 @@ void check_values(const Bindings& bindings, std::span<const TileResult> results,
   Faults faults;
   for (size_t i = pieces.first; i < pieces.last; ++i) {
     const Piece& piece = bindings.pieces[i];
-    const TileResult& result = results[i];
-    if (piece.kind == PieceKind::kQuantize && result.nonfinite > 0 && !rules.allow_nonfinite) {
-      faults.add(place(*piece.source) + ": " + std::to_string(result.nonfinite) +
-                 " values are NaN or infinite, the first in row " +
-                 std::to_string(result.first_nonfinite_row) + "; --allow-nonfinite loads them all the same");
-    }
-    if (result.overflow) {
-      faults.add(place(*piece.source) + ": holds values beyond the range of " +
-                 std::string(to_string(bindings.destinations[piece.destination].spec.dtype)) +
-                 "; choose --dtype bfloat16 or float32");
-    }
+    const DType stored = bindings.destinations[piece.destination].spec.dtype;
+    if (auto fault = value_fault(piece, results[i], stored, rules.allow_nonfinite))
+      faults.add(std::move(*fault));
   }
   faults.throw_if_any<FormatError>(rules.source);
 }
