@@ -102,6 +102,12 @@ QuantizeRule rule_for(Fp8WeightScale granularity, float scale) {
 
 }  // namespace
 
+int64_t count_not_finite(Backend& backend, ConstTensorView source) {
+  if (source.empty()) return 0;
+  std::vector<float> amax(static_cast<size_t>(source.rows()));  // [N]
+  return row_maxima(backend, Bfloat16Panels(backend, source), amax.data());
+}
+
 void quantize_fp8_weight(Backend& backend, ConstTensorView source, Fp8WeightScale granularity,
                          const QuantMatrixView& w) {
   check_weight(source, w);

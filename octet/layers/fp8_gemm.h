@@ -26,6 +26,10 @@ enum class Fp8WeightScale {
 void quantize_fp8_weight(Backend& backend, ConstTensorView source, Fp8WeightScale granularity,
                          const QuantMatrixView& w);
 
+/// How many values of `source` [N, K] (F32, F16 or BF16) are NaN or infinite in bfloat16: what
+/// `quantize_fp8_weight` refuses. On the backend's threads.
+[[nodiscard]] int64_t count_not_finite(Backend& backend, ConstTensorView source);
+
 /// y = x * w^T + bias with x in FP8: per row s_a = max(amax / 448, 1 / (448 * 512)) and codes by division;
 /// products accumulate in float32; y = s_a * s_w * acc + bias in float32, then one rounding to the dtype of
 /// y. Owns its scratch, which grows to what the largest call needs, at most `kFp8GemmScratch` bytes or one

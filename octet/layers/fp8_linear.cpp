@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "octet/base/faults.h"
+
 namespace octet {
 namespace {
 
@@ -75,6 +77,22 @@ class Finder {
   bool any_linear_ = false;
 };
 
+void check_weights(const std::vector<Found>& found) {
+  Faults faults;
+  for (const Found& each : found) {
+    const int64_t count = count_not_finite(each.linear->backend(), each.linear->weight()->tensor.view());
+    if (count == 0) continue;
+    faults.add(
+        "the weight of '" + each.name + "' has " + std::to_string(count) +
+        " values that are NaN or infinite; FP8 has no scale for them: mend it, or leave the layer out");
+  }
+  faults.throw_if_any<ArgumentError>("enable_fp8_gemm");
+}
+
+bool serves_cpu(const Fp8GemmOptions& options) {
+  return std::ranges::find(options.devices, "cpu") != options.devices.end();
+}
+
 }  // namespace
 
 void Fp8GemmOptions::validate() const {
@@ -94,7 +112,7 @@ Fp8Linear::Fp8Linear(std::shared_ptr<DenseLinear> linear, Fp8GemmOptions options
       gemm_(backend_) {
   options_.validate();
   const std::shared_ptr<SourceWeight> weight = linear->weight();
-  const bool now = options_.materialize_on_wrap && serves_cpu();
+  const bool now = options_.materialize_on_wrap && serves_cpu(options_);
   if (now) quantize(weight);
   if (options_.storage == Fp8SourceStorage::kKeep) {
     linear_ = std::move(linear);
@@ -116,10 +134,6 @@ void Fp8Linear::quantize(const std::shared_ptr<SourceWeight>& weight) {
   stale_ = false;
 }
 
-bool Fp8Linear::serves_cpu() const {
-  return std::ranges::find(options_.devices, "cpu") != options_.devices.end();
-}
-
 bool Fp8Linear::fresh() const {
   if (fp8_ == nullptr || stale_) return false;
   const auto weight = source();
@@ -127,7 +141,7 @@ bool Fp8Linear::fresh() const {
 }
 
 void Fp8Linear::materialize_fp8_weight() {
-  if (!serves_cpu()) {
+  if (!serves_cpu(options_)) {
     throw ArgumentError("Fp8Linear: cannot be materialized: its options' devices do not name \"cpu\"");
   }
   if (fresh()) return;
@@ -139,7 +153,7 @@ void Fp8Linear::materialize_fp8_weight() {
 
 void Fp8Linear::forward(ConstTensorView x, TensorView y) {
   check_linear_call("Fp8Linear", *this, x, y);
-  const bool uses_source = !serves_cpu() || (x.dtype() == DType::kF32 && !options_.cast_inputs);
+  const bool uses_source = !serves_cpu(options_) || (x.dtype() == DType::kF32 && !options_.cast_inputs);
   if (uses_source) {
     const auto weight = source();
     if (weight == nullptr) throw_discarded("an input needs the source weight");
@@ -166,6 +180,7 @@ std::shared_ptr<Module> enable_fp8_gemm(std::shared_ptr<Module> root, const Fp8G
   std::vector<Found>& found = finder.found();
   // All questions come before the first change.
   if (filter) std::erase_if(found, [&](const Found& each) { return !filter(each.name, *each.linear); });
+  if (options.materialize_on_wrap && serves_cpu(options)) check_weights(found);
   for (Found& each : found) {
     const auto wrapper = std::make_shared<Fp8Linear>(each.linear, options);
     for (const auto& [parent, name] : each.places) parent->replace_child(name, wrapper);

@@ -66,7 +66,6 @@ class Fp8Linear final : public LinearModule {
 
  private:
   [[nodiscard]] std::shared_ptr<SourceWeight> source() const { return linear_ ? linear_->weight() : source_; }
-  [[nodiscard]] bool serves_cpu() const;
   [[nodiscard]] bool fresh() const;
   void quantize(const std::shared_ptr<SourceWeight>& weight);
 
@@ -90,9 +89,9 @@ using ModuleFilter = std::function<bool(std::string_view name, const Module& mod
 /// Puts an Fp8Linear in the place of every DenseLinear under `root`. A module in two places stays one,
 /// linears that share a weight share its FP8 form, nothing inside an Fp8Linear is touched, and a second call
 /// changes nothing. Returns the root, or its wrapper where the root is itself a DenseLinear. Throws
-/// ArgumentError for a null root, options that contradict each other, or a tree without any linear; and
-/// whatever `filter` throws: the tree is then as it was. A weight that is not finite throws as well; what was
-/// wrapped before it stays wrapped.
+/// ArgumentError for a null root, options that contradict each other, a tree without any linear, or weights
+/// to be quantized now that hold NaN or infinity (all of them by name); and whatever `filter` throws. The
+/// tree is then as it was.
 std::shared_ptr<Module> enable_fp8_gemm(std::shared_ptr<Module> root, const Fp8GemmOptions& options = {},
                                         const ModuleFilter& filter = {});
 

@@ -212,6 +212,13 @@ TEST_F(Fp8LinearTest, BadInputIsRefusedAndTheTreeIsAsItWas) {
   };
   EXPECT_THROW(enable_fp8_gemm(root, {}, failing), std::runtime_error);
   EXPECT_EQ(root->child("up"), up);
+  const auto broken = weight();
+  broken->tensor.view().row<bfloat16>(2)[3] = to_bfloat16(NAN);
+  const auto late = std::make_shared<Block>(linear(), std::make_shared<DenseLinear>(*backend_, broken));
+  const auto first = late->child("up");
+  EXPECT_THAT(error_of([&] { enable_fp8_gemm(late); }),
+              HasSubstr("the weight of 'down' has 1 values that are NaN or infinite"));
+  EXPECT_EQ(late->child("up"), first);
   Fp8Linear wrapped(linear(), {});
   std::vector<float> x(14);
   std::vector<float> y(12);
