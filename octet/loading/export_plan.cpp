@@ -62,7 +62,7 @@ class Planner {
     note_tied_head();
     plan_.shards = plan_shards(plan_.tensors, options_.max_shard_bytes);
     // What is read, what is made of it, and the scales of one batch.
-    plan_.memory_bytes = 2 * geometry_.total_bytes() + largest_scales_;
+    plan_.memory_bytes = geometry_.total_bytes() + geometry_.workers * plan_.tile_bytes + largest_scales_;
     return std::move(plan_);
   }
 
@@ -117,6 +117,9 @@ class Planner {
     Piece alone = piece;
     alone.twin = nullptr;  // neither written nor compared
     plan_.read_bytes += planned_read_bytes(alone, vector, geometry_);
+    const int64_t length = std::min(vector ? piece.cols : piece.rows, largest_tile(piece, vector, geometry_));
+    plan_.tile_bytes =
+        std::max(plan_.tile_bytes, length * (vector ? 1 : piece.cols) * dtype_size(spec_of(piece).dtype));
     plan_.bytes_before += piece.source->bytes() + (piece.scales != nullptr ? piece.scales->bytes() : 0);
     plan_.pieces.push_back(result);
   }

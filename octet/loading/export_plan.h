@@ -48,6 +48,7 @@ struct ExportPlan {
   ExportedQuantization quantization;
   int64_t bytes_before = 0;  ///< of the tensors in the source that are written
   int64_t read_bytes = 0;
+  int64_t tile_bytes = 0;    ///< of the largest tile as it is written
   int64_t memory_bytes = 0;  ///< of buffers, at the most
 };
 

@@ -69,7 +69,7 @@ void ExportSession::run() {
   for (int i = 0; i < parts_.geometry.workers; ++i) {
     workers_.push_back({.in = TileBuffer(parts_.backend, parts_.geometry),
                         .out = Buffer(parts_.backend.allocator(), parts_.backend.ledger(), "loading",
-                                      parts_.geometry.tile_bytes)});
+                                      parts_.plan.tile_bytes)});
   }
   parts_.meter.report();
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {

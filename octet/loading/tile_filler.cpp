@@ -35,12 +35,8 @@ int64_t TileFiller::length(size_t piece) const {
 // A tile of a grid begins where a block does, or at the slice's first row.
 void TileFiller::append_tiles(size_t index, std::vector<Tile>& tiles) const {
   const Piece& piece = parts_.bindings.pieces[index];
-  int64_t step = length(index);
-  int64_t phase = 0;
-  if (makes_grid(piece)) {
-    step = std::max(kScaleBlock, step / kScaleBlock * kScaleBlock);
-    phase = piece.first_row % kScaleBlock;
-  }
+  const int64_t step = largest_tile(piece, is_vector(index), parts_.geometry);
+  const int64_t phase = makes_grid(piece) ? piece.first_row % kScaleBlock : 0;
   const int64_t size = is_vector(index) ? piece.cols : piece.rows;
   if (piece.cols == 0) return;
   for (int64_t begin = 0; begin < size;) {

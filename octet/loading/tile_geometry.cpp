@@ -115,4 +115,9 @@ int64_t planned_read_bytes(const Piece& piece, bool vector, const TileGeometry& 
   return bytes + own / piece.rows * (piece.rows - once);
 }
 
+int64_t largest_tile(const Piece& piece, bool vector, const TileGeometry& geometry) {
+  const int64_t length = tile_length(piece, vector, geometry);
+  return makes_grid(piece) ? std::max(kScaleBlock, length / kScaleBlock * kScaleBlock) : length;
+}
+
 }  // namespace octet

@@ -29,6 +29,10 @@ struct TileGeometry {
 /// Rows of a matrix, or elements of a vector, that are read at a time.
 [[nodiscard]] int64_t tile_length(const Piece& piece, bool vector, const TileGeometry& geometry);
 
+/// Rows of the largest tile of a matrix (elements, of a vector): those that are read at a time, or a band of
+/// blocks of which fewer fit.
+[[nodiscard]] int64_t largest_tile(const Piece& piece, bool vector, const TileGeometry& geometry);
+
 /// Whether codes are made with a grid of scales: then tiles hold whole bands of blocks.
 [[nodiscard]] bool makes_grid(const Piece& piece);
 /// Runs of columns that have a maximum of their own: 1, or the columns of the grid that is made.
