@@ -90,7 +90,7 @@ class LoadBench {
     prepare();
     std::vector<std::byte> buffer(static_cast<size_t>(kReadBytes));
     int64_t bytes = 0;
-    const double seconds = seconds_of([&] {
+    const double seconds = seconds_of(Stopwatch::kWall, [&] {
       for (const auto& path : files_) bytes += PlainFile(path).read_all(buffer);
     });
     return static_cast<double>(bytes) / seconds;
@@ -135,7 +135,7 @@ class LoadBench {
       });
     };
     all();
-    return static_cast<double>(tiles * kTileRows * kTileCols * 2) / seconds_of(all);
+    return static_cast<double>(tiles * kTileRows * kTileCols * 2) / seconds_of(Stopwatch::kWall, all);
   }
 
   static MatrixSpec spec_of(Granularity granularity, MatrixLayout layout) {

@@ -195,7 +195,7 @@ class Dense {
       std::vector<ByteSpan> pieces;
       for (const QuantMatrix& w : copies_) pieces.emplace_back(w.view().data, size_t{11264} * 2048);
       const double sweep = ceilings.read_seconds(pieces);
-      const double own = seconds_of([&] {
+      const double own = seconds_of(Stopwatch::kWall, [&] {
         for (const QuantMatrix& w : copies_)
           backend_.gemm({.dense = view_of(x_.data(), Shape{1, 2048}),
                          .precision = Precision::kBFloat16,
@@ -233,7 +233,7 @@ int run(const Options& options) {
     bytes = 0;
     for (const ByteSpan& piece : pieces) bytes += static_cast<int64_t>(piece.size());
     const double sweep = ceilings.read_seconds(pieces);
-    const double own = seconds_of([&] { stack.step(17 + pair, 1); });
+    const double own = seconds_of(Stopwatch::kWall, [&] { stack.step(17 + pair, 1); });
     if (pair < 0) continue;
     decode.push_back(own);
     of_read.push_back(sweep / own);
@@ -249,7 +249,7 @@ int run(const Options& options) {
   std::vector<double> of_peak;
   for (int pair = -1; pair < std::min(options.pairs, 3); ++pair) {
     const double peak = ceilings.bf16_flops(0.02);
-    const double own = seconds_of([&] { stack.step(0, options.prompt); });
+    const double own = seconds_of(Stopwatch::kWall, [&] { stack.step(0, options.prompt); });
     if (pair < 0) continue;
     prefill.push_back(own);
     of_peak.push_back(stack.operations_of_a_token() * static_cast<double>(options.prompt) / own / peak);

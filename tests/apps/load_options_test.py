@@ -10,12 +10,14 @@ from harness import EXACT, GOLDEN, TINY, OctetTest, ids_text, main, read_npy
 UNTIED = GOLDEN / "qwen3"
 
 
-class LoadReports(OctetTest):
+class Reports(OctetTest):
     def report(self, *options, model=UNTIED):
         path = self.folder / "report.json"
         self.done("generate", model, "--prompt-ids", "1", "-n", "1", "--load-report", path, *options)
         return json.loads(path.read_text())
 
+
+class LoadReports(Reports):
     def stored(self, name, *options, model=UNTIED):
         weights = {weight["name"]: weight for weight in self.report(*options, model=model)["weights"]}
         return weights[name]
@@ -89,7 +91,7 @@ class LoadReports(OctetTest):
         self.refused(1, "safetensors", *words[:-2])
 
 
-class Plans(OctetTest):
+class Plans(Reports):
     def test_the_plan_is_what_loading_takes(self):
         for options in ((), ("--quantization", "none"), ("--fp8-lm-head", "--fp8-embedding"), ("--quantization", "fp8_per_block")):
             plan = self.json("inspect", UNTIED, "--json", *options)["plan"]
