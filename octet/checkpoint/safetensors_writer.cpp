@@ -69,7 +69,7 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, std::span<const
   const std::string header = checked_header(path.string(), tensors, metadata, ends_);
   data_begin_ = static_cast<int64_t>(header.size());
   remaining_ = ends_.empty() ? 0 : ends_.back();
-  file_.emplace(std::move(path));
+  file_ = std::make_unique<FileWriter>(std::move(path));
   file_->write_at(0, std::as_bytes(std::span(header)));
 }
 

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
-#include <optional>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,7 +53,7 @@ class SafetensorsWriter {
   int64_t data_begin_ = 0;
   int64_t appended_ = 0;
   std::atomic<int64_t> remaining_ = 0;
-  std::optional<FileWriter> file_;
+  std::unique_ptr<FileWriter> file_;
 };
 
 /// Bytes of its data. Throws ArgumentError when they overflow or are not whole.

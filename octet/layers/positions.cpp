@@ -41,8 +41,9 @@ RopeAngles TemperedRotaryPositions::angles(std::span<const int32_t> positions, A
   const TensorView query_sin = arena.tensor(DType::kF32, shape);
   rotary_.angles(positions, cos, sin);
   for (size_t t = 0; t < positions.size(); ++t) {
-    const auto runs = static_cast<double>(positions[t] / spec.temperature_original);
-    const auto growth = static_cast<float>(1.0 + spec.temperature_beta * std::log1p(runs));
+    const int64_t runs = positions[t] / spec.temperature_original;
+    const auto growth =
+        static_cast<float>(1.0 + spec.temperature_beta * std::log1p(static_cast<double>(runs)));
     const auto row = static_cast<int64_t>(t);
     for (int64_t pair = 0; pair < shape[1]; ++pair) {
       query_cos.row<float>(row)[pair] = cos.row<float>(row)[pair] * growth;

@@ -9,7 +9,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
 /// Tokens of one head that a thread takes in a row.
 constexpr int64_t kTokensOfTask = 8;
 
