@@ -45,6 +45,7 @@ class PushSession {
 
  private:
   enum class Use { kWeight, kScales };
+  /// A destination with all that fills it.
   struct Group;
   /// One name under which something may come.
   struct Entry {
@@ -71,8 +72,6 @@ class PushSession {
     Rectangle place;
     HeldBytes bytes;
   };
-  /// A destination with all that fills it.
-  struct Group;
 
   void add_parameter(const Parameter& parameter, std::unordered_map<const void*, Group*>& by_target);
   void add_entry(const std::string& name, Group& group, size_t member, Use use);
