@@ -40,9 +40,10 @@ class Refusals {
     Faults faults;
     for (const std::string& reason : order_) {
       const Count& count = counts_.at(reason);
-      std::string where = count.first.empty() ? "" : count.first;
-      if (count.modules > 1) where += " and " + std::to_string(count.modules - 1) + " more";
-      faults.add((where.empty() ? "" : where + ": ") + reason);
+      std::string fault = count.first;
+      if (count.modules > 1) fault.append(" and ").append(std::to_string(count.modules - 1)).append(" more");
+      if (!fault.empty()) fault.append(": ");
+      faults.add(fault.append(reason));
     }
     faults.throw_if_any<ConfigError>("--format " + std::string(to_string(format)) + " cannot say it");
   }
