@@ -37,11 +37,11 @@ MemorySource weights() {
 std::vector<std::byte> load(const std::filesystem::path& folder) {
   const Checkpoint checkpoint(folder);
   const CheckpointSource source(checkpoint);
+  MemoryLedger ledger;
+  ReferenceBackend backend(ledger, MatrixLayout::kLanes64, 2);
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"q.weight", 70}, {"k.weight", 7}}, 33, {.quantize = true});
   model.vector({{"norm.weight", 33}});
-  MemoryLedger ledger;
-  ReferenceBackend backend(ledger, MatrixLayout::kLanes64, 2);
   WeightLoader(backend, model.parameters, {.drop_page_cache = true}).pull(source);
   std::vector<std::byte> bytes(matrix.matrix.view().data,
                                matrix.matrix.view().data + matrix.matrix.bytes() - 77 * 4);

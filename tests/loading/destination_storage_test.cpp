@@ -216,11 +216,11 @@ TEST(FaultSweep, AnyReadThatFailsEndsTheLoadWithOneErrorAndHoldsNothing) {
     for (const int threads : {1, 3}) {
       int fail_at = 1;
       for (bool failed = true; failed; ++fail_at) {
+        Device device(MatrixLayout::kRowMajor, threads);
         TestModel model;
         const StoredMatrix& matrix =
             model.matrix({{"a.weight", 150}, {"b.weight", 9}}, 40, rule_of(granularity));
         const StoredVector& vector = model.vector({{"norm", 40}});
-        Device device(MatrixLayout::kRowMajor, threads);
         const CountingSource counting(source, fail_at);
         const std::string message =
             refusal<FormatError>([&] { device.load(model, counting, {.tile_bytes = 800}); });
@@ -244,12 +244,12 @@ TEST(FaultSweep, AnyReadThatFailsOnOneRankEndsTheLoadOnAll) {
     std::vector<std::string> messages(2);
     std::atomic<bool> any{false};
     peers.run([&](int rank, LoadPeers& mine) {
+      Device device;
       TestModel model;
       model.matrix({{"a.weight", 150}}, 20, rule_of(Granularity::kChannel));
       model.vector({{"norm", 40}});
       model.parameters[0].shape = Shape{150, 40};
       model.parameters[0].slice.cols = IndexRange{rank * 20, rank * 20 + 20};
-      Device device;
       const CountingSource counting(source, rank == 1 ? fail_at : 1 << 20);
       messages[static_cast<size_t>(rank)] =
           refusal<FormatError>([&] { device.load(model, counting, {.tile_bytes = 800, .peers = &mine}); });

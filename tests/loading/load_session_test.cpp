@@ -26,10 +26,10 @@ TEST(LoadSession, RefusesNonFiniteValuesNamingEveryTensorWithItsFirstRowAndCount
     values[36] = inf;
     source.add("a.weight", DType::kBF16, {10, 4}, values);
     source.add("b.weight", DType::kBF16, {1, 4}, {1, 2, inf, 3});
+    Device device(MatrixLayout::kRowMajor, 2);
     TestModel model;
     const StoredMatrix& a = model.matrix({{"a.weight", 10}}, 4, rule);
     model.matrix({{"b.weight", 1}}, 4, rule);
-    Device device(MatrixLayout::kRowMajor, 2);
     EXPECT_THAT(refusal<FormatError>([&] { device.load(model, source, {.tile_bytes = 16}); }),
                 AllOf(HasSubstr("tensor 'a.weight': 3 values are NaN or infinite, the first in row 4;"),
                       HasSubstr("tensor 'b.weight': 1 values are NaN or infinite, the first in row 0;")));
@@ -48,12 +48,12 @@ TEST(LoadSession, SaysThatAMatrixIsFiniteWhenAllOfItWasQuantizedFromFiniteValues
   source.add("first.weight", DType::kBF16, {1, 4});
   source.add("second.weight", DType::kBF16, {1, 4}, {1, 2, inf, 3});
   source.add("kept.weight", DType::kBF16, {2, 4});
+  Device device;
   TestModel model;
   const StorageRule rule = rule_of(Granularity::kChannel);
   const StoredMatrix& whole = model.matrix({{"whole.weight", 2}}, 4, rule);
   const StoredMatrix& merged = model.matrix({{"first.weight", 1}, {"second.weight", 1}}, 4, rule);
   const StoredMatrix& kept = model.matrix({{"kept.weight", 2}}, 4, {});
-  Device device;
   device.load(model, source, {.allow_nonfinite = true});
   EXPECT_TRUE(whole.matrix.view().codes_finite);
   EXPECT_FALSE(merged.matrix.view().codes_finite);
@@ -66,10 +66,10 @@ TEST(LoadSession, CancellingReleasesEverythingAtAnyMoment) {
   source.add("norm.weight", DType::kBF16, {50});
   for (const int threads : {1, 3}) {
     for (const int last_call : {1, 2}) {  // before the first tile, after the last
+      Device device(MatrixLayout::kRowMajor, threads);
       TestModel model;
       const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
       const StoredVector& vector = model.vector({{"norm.weight", 50}});
-      Device device(MatrixLayout::kRowMajor, threads);
       int calls = 0;
       const auto stop = [&](const LoadProgress&) { return ++calls < last_call; };
       EXPECT_THAT(
@@ -102,9 +102,9 @@ TEST(LoadSession, AReadThatFailsReleasesEverything) {
   MemorySource source;
   source.add("a.weight", DType::kBF16, {100, 50});
   const Failing failing(source);
+  Device device(MatrixLayout::kRowMajor, 3);
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
-  Device device(MatrixLayout::kRowMajor, 3);
   EXPECT_EQ(refusal<FormatError>([&] { device.load(model, failing, {.tile_bytes = 128}); }),
             "the disk fails");
   EXPECT_TRUE(matrix.matrix.empty());
@@ -116,10 +116,10 @@ TEST(LoadSession, ProgressEndsWithEveryByteReadAndShowsThePlan) {
     MemorySource source;
     source.add("a.weight", DType::kBF16, {300, 50});
     source.add("b.weight", DType::kBF16, {129, 50});
+    Device device;
     TestModel model;
     model.matrix({{"a.weight", 300}}, 50, rule);
     model.matrix({{"b.weight", 129}}, 50, rule);
-    Device device;
     LoadProgress last;
     const LoadReport report =
         device.load(model, source, {.tile_bytes = 1000, .progress = [&](const LoadProgress& p) {
@@ -154,9 +154,9 @@ TEST(LoadSession, DropsTheCacheOfWhatItReadWhenAsked) {
   source.add("a.weight", DType::kBF16, {3, 5});
   for (const bool drop : {false, true}) {
     const Counting counting(source);
+    Device device;
     TestModel model;
     model.matrix({{"a.weight", 3}}, 5, {});
-    Device device;
     device.load(model, counting, {.drop_page_cache = drop});
     EXPECT_EQ(counting.dropped.size(), drop ? 1U : 0U);
   }

@@ -162,11 +162,11 @@ TEST(PushSession, UnderRanksEveryRankTakesItsSliceOfEveryPiece) {
     for (const Rectangle& slice :
          {Rectangle{{0, 77}, {0, kCols}}, Rectangle{{77, kRows}, {0, kCols}}, Rectangle{{0, kRows}, {0, 100}},
           Rectangle{{0, kRows}, {100, kCols}}, Rectangle{{kRows, kRows}, {0, kCols}}}) {
+      Device own(MatrixLayout::kLanes64);
       TestModel model;
       StoredMatrix& matrix = model.matrix({{"a.weight", slice.rows.size()}}, slice.cols.size(), rule);
       model.parameters[0].shape = Shape{kRows, kCols};
       model.parameters[0].slice = {.rows = slice.rows, .cols = slice.cols};
-      Device own(MatrixLayout::kLanes64);
       WeightLoader loader(own.backend, model.parameters, {.max_pending_bytes = kPlenty});
       loader.begin();
       push_all(loader, shattered(source, seed++), 2);
@@ -222,9 +222,9 @@ TEST(PushSession, CodesInFp8WaitForTheirScalesUnlessTheTensorsWereAnnounced) {
   source.add("w.weight", DType::kF8E4M3, {4, 6});
   source.add("w.weight_scale", DType::kF32, {4}, std::vector<float>{1, 2, 3, 0.5F});
   for (const bool scales_first : {false, true}) {
+    Device device;
     TestModel model;
     const StoredMatrix& matrix = model.matrix({{"w.weight", 4}}, 6, {.quantize = true});
-    Device device;
     WeightLoader loader(device.backend, model.parameters, {.max_pending_bytes = 24});
     loader.begin();
     push(loader, whole(source, scales_first ? "w.weight_scale" : "w.weight"));
@@ -235,9 +235,9 @@ TEST(PushSession, CodesInFp8WaitForTheirScalesUnlessTheTensorsWereAnnounced) {
     EXPECT_EQ(device.codes(matrix), source.bytes("w.weight"));
     EXPECT_THAT(Device::scales(matrix), ElementsAre(1, 2, 3, 0.5F));
   }
+  Device device;
   TestModel model;
   model.matrix({{"w.weight", 4}}, 6, {.quantize = true});
-  Device device;
   WeightLoader loader(device.backend, model.parameters, {.max_pending_bytes = 23});
   loader.begin();
   EXPECT_THAT(refusal<ArgumentError>([&] { push(loader, whole(source, "w.weight")); }),
@@ -247,9 +247,9 @@ TEST(PushSession, CodesInFp8WaitForTheirScalesUnlessTheTensorsWereAnnounced) {
 TEST(PushSession, CodesInFp8WithoutScalesAreStoredAtTheEnd) {
   MemorySource source;
   source.add("w.weight", DType::kF8E5M2, {4, 6});
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"w.weight", 4}}, 6, {.quantize = true});
-  Device device;
   WeightLoader loader(device.backend, model.parameters, {});
   loader.begin();
   push(loader, whole(source, "w.weight"));
@@ -392,9 +392,9 @@ TEST(PushSession, TensorsOfOneMatrixMayDifferInDtypeWhenTheyWereAnnounced) {
   MemorySource source;
   source.add("a.weight", DType::kF16, {3, 5});
   source.add("b.weight", DType::kBF16, {2, 5});
+  Device device;
   TestModel pulled;
   const StoredMatrix& expected = pulled.matrix({{"a.weight", 3}, {"b.weight", 2}}, 5, {});
-  Device device;
   device.load(pulled, source, {.compute_dtype = DType::kF32});
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"a.weight", 3}, {"b.weight", 2}}, 5, {});
@@ -411,9 +411,9 @@ TEST(PushSession, ValuesThatAreNotFiniteOrTooLargeAreRefusedAtTheEnd) {
   values[13] = std::numeric_limits<float>::infinity();
   source.add("w.weight", DType::kF32, {5, 4}, values);
   for (const StorageRule& rule : all_rules()) {
+    Device device;
     TestModel model;
     model.matrix({{"w.weight", 5}}, 4, rule);
-    Device device;
     WeightLoader loader(device.backend, model.parameters, {});
     loader.begin();
     push_all(loader, shattered(source, 1), 1);
@@ -429,10 +429,10 @@ TEST(PushSession, TheSecondNameOfATiedTableServesAlone) {
   source.add("lm_head.weight", DType::kBF16, {30, 5}, source.floats("embed.weight", DType::kBF16));
   source.add("other.weight", DType::kBF16, {30, 5});
   const auto load = [&](std::vector<std::string> names, const std::string& as = {}) {
+    Device device;
     TestModel model;
     const StoredMatrix& matrix = model.matrix({{"embed.weight", 30}}, 5, {});
     model.parameters[0].twin = "lm_head.weight";
-    Device device;
     WeightLoader loader(device.backend, model.parameters, {});
     loader.begin();
     for (const std::string& name : names) {

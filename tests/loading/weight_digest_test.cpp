@@ -29,11 +29,11 @@ TEST(WeightDigests, AreOfCodesRowByRowAndThenOfScalesWhateverTheLayoutAndTheMerg
     source.add("q.weight", DType::kBF16, {131, 150});
     source.add("k.weight", DType::kBF16, {70, 150});
     source.add("norm.weight", DType::kF32, {9});
+    Device device;
     TestModel apart;
     const StoredMatrix& q = apart.matrix({{"q.weight", 131}}, 150, rule);
     apart.matrix({{"k.weight", 70}}, 150, rule);
     apart.vector({{"norm.weight", 9}});
-    Device device;
     device.load(apart, source, {.compute_dtype = DType::kF32});
     const auto expected = weight_digests(device.backend, apart.parameters);
     std::vector<std::byte> bytes = device.codes(q);
@@ -45,10 +45,10 @@ TEST(WeightDigests, AreOfCodesRowByRowAndThenOfScalesWhateverTheLayoutAndTheMerg
     EXPECT_EQ(expected[0].sha256, sha_of(bytes));
     EXPECT_EQ(expected[2].sha256, sha_of(source.bytes("norm.weight")));
 
+    Device other(MatrixLayout::kLanes64, 2);
     TestModel merged;
     merged.matrix({{"q.weight", 131}, {"k.weight", 70}}, 150, rule);
     merged.vector({{"norm.weight", 9}});
-    Device other(MatrixLayout::kLanes64, 2);
     other.load(merged, source, {.compute_dtype = DType::kF32});
     const auto found = weight_digests(other.backend, merged.parameters);
     for (size_t i = 0; i < 3; ++i) {
@@ -65,9 +65,9 @@ TEST(WeightDigests, OneBitMakesAnother) {
   MemorySource changed;
   changed.add("w.weight", DType::kBF16, {2, 3}, {1, 2, 3, 4, 5, 7});
   const auto digest = [](const MemorySource& from) {
+    Device device;
     TestModel model;
     model.matrix({{"w.weight", 2}}, 3, {});
-    Device device;
     device.load(model, from);
     return weight_digests(device.backend, model.parameters)[0].sha256;
   };

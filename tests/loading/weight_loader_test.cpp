@@ -100,9 +100,9 @@ TEST(WeightLoader, StoresEveryGranularityFormatAndProfileAsTheRuleForOneElementS
     for (const StorageRule& rule : all_rules()) {
       for (const MatrixLayout layout : {MatrixLayout::kRowMajor, MatrixLayout::kLanes64}) {
         SCOPED_TRACE(describe(rule) + " from " + std::string(to_string(source_dtype)));
+        Device device(layout);
         TestModel model;
         const StoredMatrix& matrix = model.matrix({{"w.weight", kRows}}, kCols, rule);
-        Device device(layout);
         device.load(model, source);
         const Expected expected =
             expect(source.floats("w.weight", source_dtype), kRows, kCols, rule, source_dtype);
@@ -117,9 +117,9 @@ TEST(WeightLoader, StoresEveryGranularityFormatAndProfileAsTheRuleForOneElementS
 TEST(WeightLoader, AnAllZeroTensorPerTensorHasScaleZeroAndReadsBackAsZero) {
   MemorySource source;
   source.add("w.weight", DType::kBF16, {2, 3}, std::vector<float>(6, 0.0F));
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"w.weight", 2}}, 3, rule_of(Granularity::kTensor));
-  Device device;
   device.load(model, source);
   EXPECT_THAT(Device::scales(matrix), ElementsAre(0.0F, 0.0F));
   std::vector<float> back(6, 1.0F);
@@ -134,6 +134,7 @@ TEST(WeightLoader, MergingChangesNoCodeAndNoScale) {
     source.add("up.weight", DType::kBF16, {70, 150});
     source.add("q.weight", DType::kBF16, {131, 150});
     source.add("gate.weight", DType::kBF16, {9, 150});
+    Device device;
     TestModel merged;
     TestModel apart;
     const StoredMatrix& whole =
@@ -141,7 +142,6 @@ TEST(WeightLoader, MergingChangesNoCodeAndNoScale) {
     const StoredMatrix* parts[] = {&apart.matrix({{"q.weight", 131}}, 150, rule),
                                    &apart.matrix({{"gate.weight", 9}}, 150, rule),
                                    &apart.matrix({{"up.weight", 70}}, 150, rule)};
-    Device device;
     device.load(merged, source);
     device.load(apart, source);
     std::vector<std::byte> codes;
@@ -169,10 +169,10 @@ TEST(WeightLoader, BytesDependNeitherOnThreadsNorOnTilesNorOnTheOrderOfTheFile) 
     std::vector<float> scales;
     for (const int threads : {1, 2, 5}) {
       for (const int64_t tile_bytes : {1, 700, 40'000}) {
+        Device device(MatrixLayout::kLanes64, threads);
         TestModel model;
         const StoredMatrix& matrix = model.matrix({{"a.weight", 140}, {"b.weight", 5}}, 130, rule);
         const StoredVector& vector = model.vector({{"norm.weight", 1021}});
-        Device device(MatrixLayout::kLanes64, threads);
         const MemorySource& from = tile_bytes == 700 ? reversed : source;
         const LoadReport report =
             device.load(model, from, {.compute_dtype = DType::kF32, .tile_bytes = tile_bytes});
@@ -204,10 +204,10 @@ TEST(WeightLoader, UnquantizedWeightsKeepTheirDtypeWhereItWidensExactlyAndAreRou
     MemorySource source;
     source.add("w.weight", row.file, {7, 13});
     source.add("bias", row.file, {13});
+    Device device(MatrixLayout::kLanes64);
     TestModel model;
     const StoredMatrix& matrix = model.matrix({{"w.weight", 7}}, 13, {});
     const StoredVector& vector = model.vector({{"bias", 13}});
-    Device device(MatrixLayout::kLanes64);
     device.load(model, source, {.compute_dtype = row.compute});
     EXPECT_EQ(matrix.matrix.spec().dtype, row.stored);
     EXPECT_EQ(matrix.matrix.spec().scale_kind, ScaleKind::kNone);
@@ -222,9 +222,9 @@ TEST(WeightLoader, MembersOfDifferentRealDtypesTakeTheComputeDtype) {
   MemorySource source;
   source.add("q.weight", DType::kF16, {2, 3});
   source.add("k.weight", DType::kBF16, {2, 3});
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"q.weight", 2}, {"k.weight", 2}}, 3, {});
-  Device device;
   device.load(model, source, {.compute_dtype = DType::kF32});
   EXPECT_EQ(matrix.matrix.spec().dtype, DType::kF32);
 }
@@ -232,10 +232,10 @@ TEST(WeightLoader, MembersOfDifferentRealDtypesTakeTheComputeDtype) {
 TEST(WeightLoader, ATableThatIsOnlyLookedUpIsRowMajor) {
   MemorySource source;
   source.add("embed.weight", DType::kBF16, {3, 5});
+  Device device(MatrixLayout::kLanes64);
   TestModel model;
   StoredMatrix& matrix = model.matrix({{"embed.weight", 3}}, 5, {});
   matrix.lookup_only = true;
-  Device device(MatrixLayout::kLanes64);
   device.load(model, source);
   EXPECT_EQ(matrix.matrix.spec().layout, MatrixLayout::kRowMajor);
 }
@@ -243,9 +243,9 @@ TEST(WeightLoader, ATableThatIsOnlyLookedUpIsRowMajor) {
 TEST(WeightLoader, RefusesAValueBeyondTheComputeDtype) {
   MemorySource source;
   source.add("w.weight", DType::kF32, {1, 2}, {1.0F, 70000.0F});
+  Device device;
   TestModel model;
   model.matrix({{"w.weight", 1}}, 2, {});
-  Device device;
   EXPECT_THAT(refusal<FormatError>([&] { device.load(model, source, {.compute_dtype = DType::kF16}); }),
               AllOf(HasSubstr("tensor 'w.weight': holds values beyond the range of F16"),
                     HasSubstr("--dtype bfloat16")));
@@ -255,9 +255,9 @@ TEST(WeightLoader, RefusesAValueBeyondTheComputeDtype) {
 TEST(WeightLoader, WeightsThatAreNotQuantizedMayHoldInfinity) {
   MemorySource source;
   source.add("w.weight", DType::kBF16, {1, 2}, {1.0F, std::numeric_limits<float>::infinity()});
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"w.weight", 1}}, 2, {});
-  Device device;
   device.load(model, source);
   EXPECT_EQ(device.codes(matrix), source.bytes("w.weight"));
 }
@@ -265,10 +265,10 @@ TEST(WeightLoader, WeightsThatAreNotQuantizedMayHoldInfinity) {
 TEST(WeightLoader, ATwinIsReadInThePlaceOfAnAbsentName) {
   MemorySource source;
   source.add("lm_head.weight", DType::kBF16, {3, 5});
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"embed.weight", 3}}, 5, {});
   model.parameters[0].twin = "lm_head.weight";
-  Device device;
   const LoadReport report = device.load(model, source);
   EXPECT_EQ(device.codes(matrix), source.bytes("lm_head.weight"));
   EXPECT_THAT(report.unused, IsEmpty());
@@ -279,10 +279,10 @@ TEST(WeightLoader, EqualTwinsAreComparedInSilence) {
   MemorySource source;
   source.add("embed.weight", DType::kBF16, {300, 5});
   source.add("lm_head.weight", DType::kBF16, {300, 5}, source.floats("embed.weight", DType::kBF16));
+  Device device;
   TestModel model;
   model.matrix({{"embed.weight", 300}}, 5, {});
   model.parameters[0].twin = "lm_head.weight";
-  Device device;
   std::vector<std::string> warnings;
   const LoadReport report =
       device.load(model, source, {.tile_bytes = 64, .warn = [&](const auto& w) { warnings.push_back(w); }});
@@ -296,10 +296,10 @@ TEST(WeightLoader, DifferingTwinsAreCountedAndToldOf) {
   MemorySource source;
   source.add("embed.weight", DType::kBF16, {2, 3}, {1, 2, 3, 4, 5, 6});
   source.add("lm_head.weight", DType::kF32, {2, 3}, {1, 2, 3.5F, 4, 5, 4});
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"embed.weight", 2}}, 3, {});
   model.parameters[0].twin = "lm_head.weight";
-  Device device;
   std::vector<std::string> warnings;
   const LoadReport report =
       device.load(model, source, {.tile_bytes = 1, .warn = [&](const auto& w) { warnings.push_back(w); }});
@@ -316,10 +316,10 @@ TEST(WeightLoader, ATwinOfAnotherShapeIsToldOfAndLeftAlone) {
   MemorySource source;
   source.add("embed.weight", DType::kBF16, {2, 3});
   source.add("lm_head.weight", DType::kBF16, {3, 3});
+  Device device;
   TestModel model;
   model.matrix({{"embed.weight", 2}}, 3, {});
   model.parameters[0].twin = "lm_head.weight";
-  Device device;
   std::vector<std::string> warnings;
   const LoadReport report =
       device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
@@ -332,9 +332,9 @@ TEST(WeightLoader, TellsOfUnusedTensorsAndPassesOverKnownOnes) {
   source.add("a.weight", DType::kBF16, {3, 5});
   source.add("stranger", DType::kBF16, {2});
   source.add("model.layers.0.self_attn.rotary_emb.inv_freq", DType::kF32, {4});
+  Device device;
   TestModel model;
   model.matrix({{"a.weight", 3}}, 5, {});
-  Device device;
   std::vector<std::string> warnings;
   const LoadReport report =
       device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
@@ -346,9 +346,9 @@ TEST(WeightLoader, TellsOfUnusedTensorsAndPassesOverKnownOnes) {
 TEST(WeightLoader, WarnsOfARawCastThatUnderflows) {
   MemorySource source;
   source.add("tiny.weight", DType::kBF16, {1, 4}, {0.0001F, 0.0002F, 0.0001F, 0.9F});
+  Device device;
   TestModel model;
   model.matrix({{"tiny.weight", 1}}, 4, {.quantize = true, .raw_cast = true});
-  Device device;
   std::vector<std::string> warnings;
   const LoadReport report =
       device.load(model, source, {.warn = [&](const auto& w) { warnings.push_back(w); }});
@@ -359,9 +359,9 @@ TEST(WeightLoader, WarnsOfARawCastThatUnderflows) {
 TEST(WeightLoader, CountsWhatARawCastSaturates) {
   MemorySource source;
   source.add("w.weight", DType::kF32, {1, 4}, {500.0F, -1000.0F, 448.0F, 1.0F});
+  Device device;
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"w.weight", 1}}, 4, {.quantize = true, .raw_cast = true});
-  Device device;
   const LoadReport report = device.load(model, source);
   EXPECT_EQ(report.weights[0].stats.saturated, 2);
   EXPECT_EQ(as_codes(device.codes(matrix)), (std::vector<uint8_t>{0x7E, 0xFE, 0x7E, 0x38}));
