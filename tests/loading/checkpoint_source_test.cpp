@@ -70,10 +70,10 @@ TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
   write_file(folder.path() / "model.safetensors", source, 0, 3);
   const Checkpoint checkpoint(folder.path());
   const CheckpointSource from(checkpoint);
-  TestModel model;
-  model.matrix({{"q.weight", 71}}, 33, {});
   MemoryLedger ledger;
   ReferenceBackend backend(ledger);
+  TestModel model;
+  model.matrix({{"q.weight", 71}}, 33, {});
   try {
     WeightLoader(backend, model.parameters, {}).pull(from);
     FAIL();

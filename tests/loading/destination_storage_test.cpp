@@ -268,11 +268,11 @@ TEST(FaultSweep, AnyAllocationThatFailsEndsALoadOrRefusesAPieceAndHoldsNothing) 
   for (const LoadInto into : {LoadInto::kEmpty, LoadInto::kSecondCopy}) {
     int fail_at = 1;
     for (bool failed = true; failed; ++fail_at) {
+      MemoryLedger ledger;
+      FailingBackend backend(ledger, MatrixLayout::kLanes64, 2);
       TestModel model;
       model.matrix({{"a.weight", 150}, {"b.weight", 9}}, 40, rule_of(Granularity::kTensor));
       model.vector({{"norm", 40}});
-      MemoryLedger ledger;
-      FailingBackend backend(ledger, MatrixLayout::kLanes64, 2);
       if (into == LoadInto::kSecondCopy) WeightLoader(backend, model.parameters, {}).pull(source);
       const int64_t held = ledger.current();
       backend.failing.left = fail_at;
@@ -285,10 +285,10 @@ TEST(FaultSweep, AnyAllocationThatFailsEndsALoadOrRefusesAPieceAndHoldsNothing) 
     EXPECT_GT(fail_at, 3);
   }
   for (int fail_at = 1; fail_at < 3; ++fail_at) {
-    TestModel model;
-    const StoredMatrix& matrix = model.matrix({{"a.weight", 150}, {"b.weight", 9}}, 40, {.quantize = true});
     MemoryLedger ledger;
     FailingBackend backend(ledger, MatrixLayout::kRowMajor);
+    TestModel model;
+    const StoredMatrix& matrix = model.matrix({{"a.weight", 150}, {"b.weight", 9}}, 40, {.quantize = true});
     WeightLoader loader(backend, model.parameters, {});
     loader.begin();
     backend.failing.left = fail_at;

@@ -16,13 +16,13 @@ Json load_json() {
   source.add("model.layers.0.mlp.up_proj.weight", DType::kBF16, {130, 6});
   source.add("raw.weight", DType::kF8E5M2, {4, 6});
   source.add("stranger", DType::kI64, {2}, std::vector<std::byte>(16));
+  MemoryLedger ledger;
+  ReferenceBackend backend(ledger, MatrixLayout::kLanes64);
   TestModel model;
   model.vector({{"model.norm.weight", 6}});
   model.matrix({{"model.layers.0.mlp.up_proj.weight", 130}}, 6,
                {.quantize = true, .granularity = Granularity::kBlock});
   model.matrix({{"raw.weight", 4}}, 6, {});
-  MemoryLedger ledger;
-  ReferenceBackend backend(ledger, MatrixLayout::kLanes64);
   return WeightLoader(backend, model.parameters, {}).pull(source).to_json();
 }
 
@@ -73,10 +73,10 @@ TEST(LoadReport, HasARowForEveryTensorOfTheCheckpoint) {
 TEST(LoadReport, TheRatioIsThatOfTheStoredValues) {
   MemorySource source;
   source.add("w.weight", DType::kF32, {1, 2}, {448.0F, 17.0F});
-  TestModel model;
-  model.matrix({{"w.weight", 1}}, 2, {.quantize = true});
   MemoryLedger ledger;
   ReferenceBackend backend(ledger);
+  TestModel model;
+  model.matrix({{"w.weight", 1}}, 2, {.quantize = true});
   const LoadReport report = WeightLoader(backend, model.parameters, {}).pull(source);
   // The scale is 1, so 448 stays and 17 becomes 16.
   EXPECT_DOUBLE_EQ(report.weights[0].stats.signal, 448.0 * 448.0 + 17.0 * 17.0);
