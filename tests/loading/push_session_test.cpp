@@ -122,13 +122,13 @@ TEST(PushSession, RandomPiecesInRandomOrderOnSeveralThreadsGiveTheBytesOfAPull) 
   unsigned seed = 1;
   for (const StorageRule& rule : all_rules()) {
     SCOPED_TRACE(describe(rule));
-    PushModel pulled(rule);
     Device device;
+    PushModel pulled(rule);
     const LoadReport expected = device.load(pulled.model, source);
     const auto bytes = stored(device, pulled);
     for (const int threads : {1, 4}) {
-      PushModel pushed(rule);
       Device other(MatrixLayout::kLanes64);
+      PushModel pushed(rule);
       WeightLoader loader(other.backend, pushed.model.parameters, {.max_pending_bytes = kPlenty});
       loader.begin();
       EXPECT_EQ(other.ledger.current(), 0) << "nothing is taken before the first piece";
@@ -155,8 +155,8 @@ TEST(PushSession, UnderRanksEveryRankTakesItsSliceOfEveryPiece) {
   unsigned seed = 100;
   for (const StorageRule& rule : all_rules()) {
     SCOPED_TRACE(describe(rule));
-    PushModel one(rule);
     Device device;
+    PushModel one(rule);
     device.load(one.model, source);
     const QuantMatrixView expected = one.matrix->matrix.view();
     for (const Rectangle& slice :
@@ -188,8 +188,8 @@ TEST(PushSession, UnderRanksEveryRankTakesItsSliceOfEveryPiece) {
 
 TEST(PushSession, WholeRowsRawCastsGivenScalesAndPlainWeightsNeverWait) {
   const auto never_waits = [](const MemorySource& source, const StorageRule& rule, int64_t rows_at_once) {
-    PushModel model(rule);
     Device device;
+    PushModel model(rule);
     WeightLoader loader(device.backend, model.model.parameters, {.max_pending_bytes = 0});
     loader.begin(source.tensors());
     for (const SourceTensor& tensor : source.tensors()) {
@@ -264,11 +264,11 @@ TEST(PushSession, APieceThatWouldPassTheBoundIsRefusedAndMayComeAgain) {
   for (const auto& [granularity, word] : {std::pair(Granularity::kTensor, "a scale per tensor is known when"),
                                           std::pair(Granularity::kChannel, "push whole rows"),
                                           std::pair(Granularity::kBlock, "push multiples of 128 rows")}) {
-    PushModel pulled(rule_of(granularity));
     Device device;
+    PushModel pulled(rule_of(granularity));
     device.load(pulled.model, source);
-    PushModel pushed(rule_of(granularity));
     Device other;
+    PushModel pushed(rule_of(granularity));
     const int64_t half = 60 * 75 * 2;
     WeightLoader loader(other.backend, pushed.model.parameters, {.max_pending_bytes = half});
     loader.begin();
@@ -295,8 +295,8 @@ TEST(PushSession, APieceThatWouldPassTheBoundIsRefusedAndMayComeAgain) {
 TEST(PushSession, WhatIsMissingCameTwiceOrIsUnknownIsReportedTogether) {
   const MemorySource source = weights();
   const SourceTensor& a = source.tensors()[0];
-  PushModel model(rule_of(Granularity::kChannel));
   Device device;
+  PushModel model(rule_of(Granularity::kChannel));
   WeightLoader loader(device.backend, model.model.parameters, {});
   loader.begin();
   push(loader, cut(source, a, {0, 50}, {0, kCols}));
@@ -320,8 +320,8 @@ TEST(PushSession, WhatIsMissingCameTwiceOrIsUnknownIsReportedTogether) {
 TEST(PushSession, AnOverlapOfPartsIsAFaultToo) {
   const MemorySource source = weights();
   for (const StorageRule& rule : all_rules()) {
-    PushModel model(rule);
     Device device;
+    PushModel model(rule);
     WeightLoader loader(device.backend, model.model.parameters, {.max_pending_bytes = kPlenty});
     loader.begin();
     for (const SourceTensor& tensor : source.tensors()) push(loader, whole(source, tensor.name));
@@ -336,8 +336,8 @@ TEST(PushSession, NamesThatNobodyAsksForAreToldOfWhenAllElseIsThere) {
   MemorySource source = weights();
   source.add("stranger", DType::kBF16, {2});
   source.add("x.rotary_emb.inv_freq", DType::kF32, {4});
-  PushModel model({});
   Device device;
+  PushModel model({});
   std::vector<std::string> warnings;
   WeightLoader loader(device.backend, model.model.parameters,
                       {.warn = [&](const auto& w) { warnings.push_back(w); }});
@@ -351,8 +351,8 @@ TEST(PushSession, NamesThatNobodyAsksForAreToldOfWhenAllElseIsThere) {
 TEST(PushSession, RefusesPiecesThatContradictThemselvesOrEarlierOnes) {
   const MemorySource source = weights();
   const SourceTensor& a = source.tensors()[0];
-  PushModel model(rule_of(Granularity::kChannel));
   Device device;
+  PushModel model(rule_of(Granularity::kChannel));
   WeightLoader loader(device.backend, model.model.parameters, {});
   const auto refused = [&](OwnedPiece piece) {
     return refusal<Error>([&] { push(loader, std::move(piece)); });
