@@ -14,6 +14,8 @@ namespace {
 TEST(PeakMemory, ThePeakIsThePlanToTheByteAndTheEndIsTheFinalSize) {
   for (const Granularity granularity : {Granularity::kTensor, Granularity::kChannel, Granularity::kBlock}) {
     for (const int threads : {1, 4}) {
+      MemoryLedger ledger;
+      ReferenceBackend backend(ledger, MatrixLayout::kLanes64, threads);
       TestModel model;
       const StorageRule rule{.quantize = true, .granularity = granularity};
       model.matrix({{"model.embed_tokens.weight", 501}}, 130, {});
@@ -23,8 +25,6 @@ TEST(PeakMemory, ThePeakIsThePlanToTheByteAndTheEndIsTheFinalSize) {
         model.matrix({{name + ".up_proj.weight", 300}}, 130, rule);
         model.vector({{name + ".norm.weight", 130}});
       }
-      MemoryLedger ledger;
-      ReferenceBackend backend(ledger, MatrixLayout::kLanes64, threads);
       const Buffer held(backend.allocator(), ledger, "other", 12345);
       const DummyWeights source(model.parameters, DType::kBF16);
       const LoadReport report = WeightLoader(backend, model.parameters, {.tile_bytes = 4096}).pull(source);
