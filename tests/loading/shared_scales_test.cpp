@@ -99,13 +99,13 @@ int64_t count_differences(const Shard& whole, const Shard& shard) {
 
 void expect_shards_of_the_whole(const WeightSource& source, const StorageRule& rule, const Cuts& cuts,
                                 const LoadOptions& options) {
-  Shard whole({}, rule);
   Device device;
+  Shard whole({}, rule);
   device.load(whole.model, source, options);
   ThreadPeers peers(static_cast<int>(cuts.size()));
   peers.run([&](int rank, LoadPeers& mine) {
-    Shard shard(cuts[static_cast<size_t>(rank)], rule);
     Device own(MatrixLayout::kLanes64, 1 + rank % 2);
+    Shard shard(cuts[static_cast<size_t>(rank)], rule);
     LoadOptions with_peers = options;
     with_peers.peers = &mine;
     int64_t read = 0;
@@ -157,13 +157,13 @@ TEST(SharedScales, TheSizeOfTilesAndTheDtypeOfTheFileChangeNothing) {
 TEST(SharedScales, WeightsThatAreNotQuantizedAreCutToo) {
   const MemorySource source = weights(DType::kBF16);
   for (const Cuts& cuts : all_cuts()) {
-    Shard whole({}, {});
     Device device;
+    Shard whole({}, {});
     device.load(whole.model, source);
     ThreadPeers peers(static_cast<int>(cuts.size()));
     peers.run([&](int rank, LoadPeers& mine) {
-      Shard shard(cuts[static_cast<size_t>(rank)], {});
       Device own(MatrixLayout::kLanes64);
+      Shard shard(cuts[static_cast<size_t>(rank)], {});
       own.load(shard.model, source, {.tile_bytes = 3000, .peers = &mine});
       EXPECT_EQ(count_differences(whole, shard), 0);
     });
@@ -214,8 +214,8 @@ TEST(SharedScales, ARankReadsItsOwnSliceAloneAndTwiceWhereAScaleCoversOtherRanks
     ThreadPeers peers(2);
     peers.run([&](int rank, LoadPeers& mine) {
       const MemorySource source = weights(DType::kBF16);
-      Shard shard({.cols = IndexRange{rank * 145, rank * 145 + 145}}, rule_of(granularity));
       Device device;
+      Shard shard({.cols = IndexRange{rank * 145, rank * 145 + 145}}, rule_of(granularity));
       const LoadReport report = device.load(shard.model, source, {.peers = &mine});
       EXPECT_EQ(report.read_bytes, passes * slice_bytes + bias_bytes);
       EXPECT_EQ(source.read_bytes(), report.read_bytes);
@@ -224,8 +224,8 @@ TEST(SharedScales, ARankReadsItsOwnSliceAloneAndTwiceWhereAScaleCoversOtherRanks
   ThreadPeers peers(2);
   peers.run([&](int rank, LoadPeers& mine) {
     const MemorySource source = weights(DType::kBF16);
-    Shard shard({.rows = IndexRange{rank * 150, rank * 150 + 150}}, rule_of(Granularity::kChannel));
     Device device;
+    Shard shard({.rows = IndexRange{rank * 150, rank * 150 + 150}}, rule_of(Granularity::kChannel));
     const LoadReport report = device.load(shard.model, source, {.peers = &mine});
     EXPECT_EQ(report.read_bytes, 2 * 150 * 290 * 2 + 150 * 2);
   });
@@ -233,8 +233,8 @@ TEST(SharedScales, ARankReadsItsOwnSliceAloneAndTwiceWhereAScaleCoversOtherRanks
 
 TEST(SharedScales, ASliceThatNeedsOtherRanksIsRefusedWithoutThem) {
   const MemorySource source = weights(DType::kBF16);
-  Shard shard({.rows = IndexRange{0, 150}}, rule_of(Granularity::kTensor));
   Device device;
+  Shard shard({.rows = IndexRange{0, 150}}, rule_of(Granularity::kTensor));
   EXPECT_THAT(refusal<ArgumentError>([&] { device.load(shard.model, source); }),
               HasSubstr("tensor 'first.weight': a scale covers values of other ranks"));
   Shard rows({.rows = IndexRange{0, 150}}, rule_of(Granularity::kChannel));
@@ -245,9 +245,9 @@ TEST(SharedScales, RanksThatLoadDifferentTensorsAreToldSo) {
   const MemorySource source = weights(DType::kBF16);
   ThreadPeers peers(2);
   peers.run([&](int rank, LoadPeers& mine) {
+    Device device;
     Shard shard({}, rule_of(Granularity::kChannel));
     if (rank == 1) shard.model.parameters.pop_back();
-    Device device;
     EXPECT_THAT(refusal<ConfigError>([&] { device.load(shard.model, source, {.peers = &mine}); }),
                 HasSubstr("one has 3, another 2"));
   });
