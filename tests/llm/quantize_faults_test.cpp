@@ -97,9 +97,13 @@ int open(const char* path, int flags, ...) {
 
 // Not inlined, or the compiler sees memory of operator new given to free.
 [[gnu::noinline]] void* operator new(size_t bytes) {
-  void* memory = bytes >= kLarge && strikes(kAllocate) ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
+  void* memory = operator new(bytes, std::nothrow);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
+}
+// Every form that std::free is to give back, or a sanitizer sees memory of two allocators.
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  return bytes >= kLarge && strikes(kAllocate) ? nullptr : std::malloc(bytes == 0 ? 1 : bytes);
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
