@@ -3,13 +3,29 @@
 import pytest
 
 torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
+from torch import nn  # noqa: E402
 
+from octet.torch import FP8GemmOptions  # noqa: E402
+
+STORAGES = ("keep", "cpu_offload", "discard")
 FLOOR = 1 / (448 * 512)
 
 
 @pytest.fixture(autouse=True)
 def same_random_numbers():
     torch.manual_seed(0)
+
+
+def linear(n=70, k=130, dtype=torch.bfloat16, bias=True):
+    return nn.Linear(k, n, bias=bias, dtype=dtype)
+
+
+def options(**given):
+    return FP8GemmOptions(**given)
+
+
+def stored(kind, **more):
+    return FP8GemmOptions(fp16_weight_storage=kind, **more)
 
 
 def quantized_weight(weight, weight_scale="tensor"):

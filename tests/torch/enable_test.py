@@ -12,11 +12,8 @@ torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
 from torch import nn  # noqa: E402
 
 import octet.torch  # noqa: E402
-from conftest import close, reference  # noqa: E402
-from octet.torch import (FP8Experts, FP8GemmOptions, FP8Linear, enable_fp8_gemm, load_fp8, report,  # noqa: E402
-                         save_fp8)
-
-STORAGES = ("keep", "cpu_offload", "discard")
+from conftest import STORAGES, close, reference, stored  # noqa: E402
+from octet.torch import FP8GemmOptions, FP8Linear, enable_fp8_gemm, load_fp8, report, save_fp8  # noqa: E402
 
 
 class Block(nn.Module):
@@ -47,10 +44,6 @@ NAMES = ["blocks.0.up", "blocks.0.down", "blocks.1.up", "blocks.1.down", "head"]
 
 def wrapped_names(model):
     return [name for name, module in model.named_modules() if isinstance(module, FP8Linear)]
-
-
-def storage(kind, **more):
-    return FP8GemmOptions(fp16_weight_storage=kind, **more)
 
 
 def near(model, plain, x):
@@ -108,8 +101,8 @@ def test_wrapping_twice_changes_nothing():
 
 
 def test_no_descent_into_what_is_wrapped():
-    model = enable_fp8_gemm(Model(), options=storage("keep"))
-    enable_fp8_gemm(model, options=storage("keep"))
+    model = enable_fp8_gemm(Model(), options=stored("keep"))
+    enable_fp8_gemm(model, options=stored("keep"))
     assert wrapped_names(model) == NAMES and type(model.head.linear) is nn.Linear
 
 
@@ -125,7 +118,7 @@ def test_a_module_under_two_names_stays_one(kind):
     model = Model()
     model.other = nn.ModuleDict({"again": model.head})
     model.blocks.append(model.blocks[0])
-    enable_fp8_gemm(model, options=storage(kind))
+    enable_fp8_gemm(model, options=stored(kind))
     assert model.other["again"] is model.head and isinstance(model.head, FP8Linear)
     assert model.blocks[2].up is model.blocks[0].up
 
@@ -135,7 +128,7 @@ def test_a_module_under_two_names_stays_one(kind):
 def test_linears_that_share_a_weight_share_the_fp8_weight(kind, now):
     model = nn.ModuleList([nn.Linear(32, 32), nn.Linear(32, 32)])
     model[1].weight = model[0].weight
-    enable_fp8_gemm(model, options=storage(kind, materialize_fp8_on_wrap=now))
+    enable_fp8_gemm(model, options=stored(kind, materialize_fp8_on_wrap=now))
     for module in model:
         module(torch.zeros(1, 32))
     assert model[0].weight_codes is model[1].weight_codes and model[0].bias is not model[1].bias
@@ -279,7 +272,7 @@ def test_while_wrapping_no_more_than_one_layer_is_held_twice():
 
 def test_report_counts_what_keep_and_offload_hold():
     for kind, share in (("keep", 1.5), ("cpu_offload", 1.5), ("discard", 0.5)):
-        found = report(enable_fp8_gemm(nn.Sequential(nn.Linear(256, 256, dtype=torch.bfloat16)), options=storage(kind)))
+        found = report(enable_fp8_gemm(nn.Sequential(nn.Linear(256, 256, dtype=torch.bfloat16)), options=stored(kind)))
         assert abs(found.bytes / found.bytes_16bit - share) < 0.01
 
 
@@ -289,7 +282,7 @@ def test_report_counts_what_keep_and_offload_hold():
 @pytest.mark.parametrize("kind", STORAGES)
 @pytest.mark.parametrize("now", [True, False])
 def test_deepcopy_and_pickle_work_in_every_state(kind, now):
-    model = enable_fp8_gemm(Model(), options=storage(kind, materialize_fp8_on_wrap=now))
+    model = enable_fp8_gemm(Model(), options=stored(kind, materialize_fp8_on_wrap=now))
     x = torch.randn(2, 32)
     buffer = io.BytesIO()
     torch.save(model, buffer)
@@ -312,7 +305,7 @@ def test_deepcopy_honours_its_memo():
 
 
 def test_a_kept_copy_follows_its_own_weight():
-    layer = FP8Linear(nn.Linear(32, 8), options=storage("keep"))
+    layer = FP8Linear(nn.Linear(32, 8), options=stored("keep"))
     other = copy.deepcopy(layer)
     codes = layer.weight_codes
     x = torch.randn(2, 32)
@@ -329,7 +322,7 @@ def test_a_kept_copy_follows_its_own_weight():
 
 @pytest.mark.parametrize("kind", STORAGES)
 def test_state_dicts_round_trip(kind):
-    model, other = (enable_fp8_gemm(Model(), options=storage(kind)) for _ in range(2))
+    model, other = (enable_fp8_gemm(Model(), options=stored(kind)) for _ in range(2))
     other.load_state_dict(model.state_dict())
     if kind != "discard":  # whose state_dict has no weights
         x = torch.randn(2, 32)
@@ -344,7 +337,7 @@ def test_saved_fp8_weights_load_to_the_same_bits(tmp_path, kind, target):
     model = Model()
     model.twin = nn.Linear(32, 7)
     model.twin.weight = model.head.weight
-    enable_fp8_gemm(model, options=storage(kind, weight_scale="channel"), module_filter=lambda n, m: n != "blocks.0.up")
+    enable_fp8_gemm(model, options=stored(kind, weight_scale="channel"), module_filter=lambda n, m: n != "blocks.0.up")
     save_fp8(model, tmp_path / "saved")
     fresh = Model()
     fresh.twin = nn.Linear(32, 7)
@@ -389,7 +382,7 @@ def test_saved_weights_that_do_not_fit_leave_the_model_as_it_was(tmp_path):
 
 @pytest.mark.parametrize("kind", STORAGES)
 def test_torch_compile_takes_the_whole_graph(kind):
-    model = enable_fp8_gemm(Model(), options=storage(kind))
+    model = enable_fp8_gemm(Model(), options=stored(kind))
     x = torch.randn(3, 32)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
@@ -433,75 +426,3 @@ def test_the_operation_passes_torchs_own_checks():
     x = torch.randn(3, 16, requires_grad=True)
     torch.library.opcheck(torch.ops.octet.fp8_linear.default,
                           (x, layer.weight_codes, layer.weight_scale, layer.bias, None, None, 8, torch.float32))
-
-
-# ---- experts ----
-
-
-class Experts(nn.Module):
-    def __init__(self, experts=4, hidden=32, inner=16):
-        super().__init__()
-        self.gate_up_proj = nn.Parameter(torch.randn(experts, 2 * inner, hidden) * 0.1)
-        self.down_proj = nn.Parameter(torch.randn(experts, hidden, inner) * 0.1)
-        self.act_fn = nn.SiLU()
-
-    def forward(self, hidden_states, top_k_index, top_k_weights):
-        result = torch.zeros_like(hidden_states)
-        for token in range(hidden_states.shape[0]):
-            for place in range(top_k_index.shape[1]):
-                e = top_k_index[token, place]
-                gate, up = (self.gate_up_proj[e] @ hidden_states[token]).chunk(2)
-                result[token] += top_k_weights[token, place] * (self.down_proj[e] @ (self.act_fn(gate) * up))
-        return result
-
-
-@pytest.mark.parametrize("kind", STORAGES)
-def test_fused_experts_are_wrapped_when_asked_for(kind):
-    model = nn.ModuleDict({"router": nn.Linear(32, 4), "experts": Experts()})
-    plain = copy.deepcopy(model)
-    enable_fp8_gemm(model, options=storage(kind))
-    assert isinstance(model["experts"], Experts)
-    assert "experts is False" in report(model).left_alone[0].reason
-    enable_fp8_gemm(model, options=storage(kind, experts=True))
-    experts = model["experts"]
-    assert isinstance(experts, FP8Experts) and experts.gate_up_proj_scale.shape == (4, 1)
-    x, index = torch.randn(5, 32), torch.tensor([[0, 1], [1, 3], [3, 0], [1, 0], [0, 3]])
-    weights = torch.rand(5, 2)
-    with torch.no_grad():
-        y, expected = experts(x, index, weights), plain["experts"](x, index, weights)
-        assert (y - expected).norm() < 0.1 * expected.norm()
-        for each in (copy.deepcopy(experts), pickle.loads(pickle.dumps(experts))):
-            assert torch.equal(each(x, index, weights), y)
-    x.requires_grad_()
-    experts(x, index, weights).sum().backward()
-    grad, x.grad = x.grad, None
-    plain["experts"](x, index, weights).sum().backward()
-    assert (grad - x.grad).norm() < 0.15 * x.grad.norm()
-    entry = report(model).entries[1]
-    assert entry.kind == "experts" and entry.wrapped
-
-
-def test_experts_are_saved_and_loaded(tmp_path):
-    pytest.importorskip("safetensors")
-    model = enable_fp8_gemm(nn.ModuleDict({"experts": Experts()}), options=FP8GemmOptions(experts=True))
-    save_fp8(model, tmp_path)
-    other = load_fp8(nn.ModuleDict({"experts": Experts()}), tmp_path)
-    for name in ("gate_up_proj", "down_proj"):
-        assert torch.equal(other["experts"].dequantized_weight(name), model["experts"].dequantized_weight(name))
-
-
-def test_expert_modules_of_another_build_are_left_alone():
-    transposed = Experts()
-    transposed.down_proj = nn.Parameter(torch.randn(4, 16, 32))
-    biased = Experts()
-    biased.down_proj_bias = nn.Parameter(torch.zeros(4, 32))
-    other = Experts()
-    other.forward = lambda x: x
-    model = nn.ModuleList([transposed, biased, other])
-    enable_fp8_gemm(model, options=FP8GemmOptions(experts=True))
-    reasons = [entry.reason for entry in report(model).left_alone]
-    assert "lie otherwise" in reasons[0] and "other parameters" in reasons[1] and "forward of its own" in reasons[2]
-    with pytest.raises(TypeError, match="lie otherwise"):
-        FP8Experts(transposed)
-    with pytest.raises(TypeError, match="3-D parameters"):
-        FP8Experts(nn.Linear(3, 3))
