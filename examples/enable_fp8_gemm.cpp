@@ -9,7 +9,7 @@
 #include <random>
 
 #include "octet/backend/factory.h"
-#include "octet/layers/fp8_linear.h"
+#include "octet/layers/enable_fp8_gemm.h"
 
 namespace {
 

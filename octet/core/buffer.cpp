@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "octet/base/checked_math.h"
-#include "octet/base/error.h"
+#include "octet/base/out_of_memory.h"
 
 namespace octet {
 namespace {
@@ -20,7 +20,7 @@ void* HostAllocator::allocate(int64_t bytes) {
   void* data =
       ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED)
-    throw DeviceError("out of memory: " + std::to_string(bytes) + " bytes cannot be had");
+    throw OutOfMemoryError("out of memory: " + std::to_string(bytes) + " bytes cannot be had");
   // Advice only, for the whole huge pages inside: a kernel without them serves small pages.
   const auto begin = reinterpret_cast<uintptr_t>(data);
   const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;

@@ -2,11 +2,7 @@
 #include "octet/layers/fp8_linear.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <utility>
-
-#include "octet/base/faults.h"
 
 namespace octet {
 namespace {
@@ -41,66 +37,26 @@ std::shared_ptr<SourceWeight> bfloat16_copy(Backend& backend, const std::shared_
       ", because the 16-bit weight was dropped (Fp8SourceStorage::kDiscard); choose kOffload or kKeep");
 }
 
-/// One linear and all places that hold it.
-struct Found {
-  std::string name;  // the first
-  std::shared_ptr<DenseLinear> linear;
-  std::vector<std::pair<Module*, std::string>> places;
-};
-
-class Finder {
- public:
-  void visit(const std::shared_ptr<Module>& module, const std::string& name) {
-    if (std::dynamic_pointer_cast<LinearModule>(module)) {
-      any_linear_ = true;
-      if (auto linear = std::dynamic_pointer_cast<DenseLinear>(module)) find(linear, name);
-      return;
-    }
-    if (!visited_.insert(module.get()).second) return;
-    for (const Module::Child& child : module->children()) {
-      visit(child.module, name.empty() ? child.name : name + "." + child.name);
-      if (const auto place = index_.find(child.module.get()); place != index_.end())
-        found_[place->second].places.emplace_back(module.get(), child.name);
-    }
-  }
-  [[nodiscard]] std::vector<Found>& found() { return found_; }
-  [[nodiscard]] bool any_linear() const { return any_linear_; }
-
- private:
-  void find(const std::shared_ptr<DenseLinear>& linear, const std::string& name) {
-    if (index_.emplace(linear.get(), found_.size()).second) found_.push_back({name, linear, {}});
-  }
-
-  std::vector<Found> found_;
-  std::map<const Module*, size_t> index_;
-  std::set<const Module*> visited_;
-  bool any_linear_ = false;
-};
-
-void check_weights(const std::vector<Found>& found) {
-  Faults faults;
-  for (const Found& each : found) {
-    const int64_t count = count_not_finite(each.linear->backend(), each.linear->weight()->tensor.view());
-    if (count == 0) continue;
-    faults.add(
-        "the weight of '" + each.name + "' has " + std::to_string(count) +
-        " values that are NaN or infinite; FP8 has no scale for them: mend it, or leave the layer out");
-  }
-  faults.throw_if_any<ArgumentError>("enable_fp8_gemm");
-}
-
-bool serves_cpu(const Fp8GemmOptions& options) {
-  return std::ranges::find(options.devices, "cpu") != options.devices.end();
-}
-
 }  // namespace
 
+bool Fp8GemmOptions::serves_cpu() const {
+  return std::ranges::find(devices, "cpu") != devices.end();
+}
+
 void Fp8GemmOptions::validate() const {
+  if (storage != Fp8SourceStorage::kKeep && storage != Fp8SourceStorage::kOffload &&
+      storage != Fp8SourceStorage::kDiscard) {
+    throw ArgumentError("Fp8GemmOptions: expected kKeep, kOffload or kDiscard as storage, found the number " +
+                        std::to_string(static_cast<int>(storage)));
+  }
+  if (weight_scale != Fp8WeightScale::kTensor && weight_scale != Fp8WeightScale::kChannel) {
+    throw ArgumentError("Fp8GemmOptions: expected kTensor or kChannel as weight_scale, found the number " +
+                        std::to_string(static_cast<int>(weight_scale)));
+  }
   if (storage == Fp8SourceStorage::kDiscard && !cast_inputs) {
     throw ArgumentError(
         "Fp8GemmOptions: kDiscard cannot go with cast_inputs = false: inputs that are not cast need the "
-        "source "
-        "weight; choose kOffload or kKeep");
+        "source weight; choose kOffload or kKeep");
   }
 }
 
@@ -112,7 +68,7 @@ Fp8Linear::Fp8Linear(std::shared_ptr<DenseLinear> linear, Fp8GemmOptions options
       gemm_(backend_) {
   options_.validate();
   const std::shared_ptr<SourceWeight> weight = linear->weight();
-  const bool now = options_.materialize_on_wrap && serves_cpu(options_);
+  const bool now = options_.materialize_on_wrap && options_.serves_cpu();
   if (now) quantize(weight);
   if (options_.storage == Fp8SourceStorage::kKeep) {
     linear_ = std::move(linear);
@@ -123,6 +79,21 @@ Fp8Linear::Fp8Linear(std::shared_ptr<DenseLinear> linear, Fp8GemmOptions options
   source_ = derived_form(weight->bfloat16, weight->version, [&] { return bfloat16_copy(backend_, weight); });
   if (now) seen_ = source_;
 }
+
+Fp8Linear::Fp8Linear(const Fp8Linear& other)
+    : LinearModule(other),
+      backend_(other.backend_),
+      options_(other.options_),
+      in_features_(other.in_features_),
+      out_features_(other.out_features_),
+      linear_(other.linear_ == nullptr ? nullptr : std::make_shared<DenseLinear>(*other.linear_)),
+      source_(other.source_),
+      bias_(other.bias_),
+      fp8_(other.fp8_),
+      seen_(other.seen_),
+      seen_version_(other.seen_version_),
+      stale_(other.stale_),
+      gemm_(backend_) {}
 
 void Fp8Linear::quantize(const std::shared_ptr<SourceWeight>& weight) {
   auto& derived = weight->fp8[static_cast<size_t>(options_.weight_scale)];
@@ -141,7 +112,7 @@ bool Fp8Linear::fresh() const {
 }
 
 void Fp8Linear::materialize_fp8_weight() {
-  if (!serves_cpu(options_)) {
+  if (!options_.serves_cpu()) {
     throw ArgumentError("Fp8Linear: cannot be materialized: its options' devices do not name \"cpu\"");
   }
   if (fresh()) return;
@@ -153,7 +124,7 @@ void Fp8Linear::materialize_fp8_weight() {
 
 void Fp8Linear::forward(ConstTensorView x, TensorView y) {
   check_linear_call("Fp8Linear", *this, x, y);
-  const bool uses_source = !serves_cpu(options_) || (x.dtype() == DType::kF32 && !options_.cast_inputs);
+  const bool uses_source = !options_.serves_cpu() || (x.dtype() == DType::kF32 && !options_.cast_inputs);
   if (uses_source) {
     const auto weight = source();
     if (weight == nullptr) throw_discarded("an input needs the source weight");
@@ -167,27 +138,6 @@ void Fp8Linear::forward(ConstTensorView x, TensorView y) {
 int64_t Fp8Linear::weight_bytes() const {
   const auto weight = source();
   return (fp8_ == nullptr ? 0 : fp8_->bytes()) + (weight == nullptr ? 0 : weight->tensor.bytes());
-}
-
-std::shared_ptr<Module> enable_fp8_gemm(std::shared_ptr<Module> root, const Fp8GemmOptions& options,
-                                        const ModuleFilter& filter) {
-  if (root == nullptr) throw ArgumentError("enable_fp8_gemm: expected a module, found none");
-  options.validate();
-  Finder finder;
-  finder.visit(root, "");
-  if (!finder.any_linear())
-    throw ArgumentError("enable_fp8_gemm: the tree has no linear: there is nothing to wrap");
-  std::vector<Found>& found = finder.found();
-  // All questions come before the first change.
-  if (filter) std::erase_if(found, [&](const Found& each) { return !filter(each.name, *each.linear); });
-  if (options.materialize_on_wrap && serves_cpu(options)) check_weights(found);
-  for (Found& each : found) {
-    const auto wrapper = std::make_shared<Fp8Linear>(each.linear, options);
-    for (const auto& [parent, name] : each.places) parent->replace_child(name, wrapper);
-    if (each.linear == root) root = wrapper;
-    each.linear.reset();  // the tree's last hold on a weight that is not kept
-  }
-  return root;
 }
 
 }  // namespace octet

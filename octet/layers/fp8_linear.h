@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// FP8 for a model that was never made for it: one call puts an Fp8Linear in the place of every DenseLinear
-/// of a tree.
+/// A linear layer whose weight is FP8 and whose inputs become FP8 on the fly: what `enable_fp8_gemm` puts in
+/// the place of a DenseLinear.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -30,8 +29,11 @@ struct Fp8GemmOptions {
                                       "cpu"};  ///< where the FP8 multiply runs; host backends are "cpu"
   Fp8WeightScale weight_scale = Fp8WeightScale::kTensor;
 
-  /// Throws ArgumentError for kDiscard without cast_inputs, which would need the source weight.
+  /// Throws ArgumentError for kDiscard without cast_inputs, which would need the source weight, and for
+  /// values that are none of their enumeration's.
   void validate() const;
+  /// Whether the FP8 multiply runs on host backends.
+  [[nodiscard]] bool serves_cpu() const;
 };
 
 /// A linear whose weight is FP8 and whose inputs become FP8 on the fly: the arithmetic of Fp8Gemm.
@@ -40,12 +42,16 @@ class Fp8Linear final : public LinearModule {
   /// Throws ArgumentError when `linear` is null, the options contradict each other, or (on materialization)
   /// the weight has values that are not finite. The linear is not changed.
   Fp8Linear(std::shared_ptr<DenseLinear> linear, Fp8GemmOptions options);
+  /// In the same state, over the same FP8 and source weights; with kKeep around a linear of its own.
+  Fp8Linear(const Fp8Linear& other);
+  Fp8Linear& operator=(const Fp8Linear&) = delete;
 
   [[nodiscard]] int64_t in_features() const override { return in_features_; }
   [[nodiscard]] int64_t out_features() const override { return out_features_; }
   /// Materializes when needed: at first, and with kKeep whenever the linear has another weight or version.
   /// Throws ArgumentError where the source weight is needed and was discarded, saying what to choose instead.
   void forward(ConstTensorView x, TensorView y) override;
+  [[nodiscard]] std::shared_ptr<Module> copy() const override { return std::make_shared<Fp8Linear>(*this); }
 
   [[nodiscard]] const Fp8GemmOptions& options() const { return options_; }
   [[nodiscard]] bool materialized() const { return fp8_ != nullptr; }
@@ -61,11 +67,12 @@ class Fp8Linear final : public LinearModule {
   }
   /// The FP8 weight [N, K]; null before materialization. Linears that share a source weight share it.
   [[nodiscard]] const std::shared_ptr<const QuantMatrix>& fp8_weight() const { return fp8_; }
+  /// The 16- or 32-bit weight that it holds; null where it was discarded.
+  [[nodiscard]] std::shared_ptr<SourceWeight> source() const { return linear_ ? linear_->weight() : source_; }
   /// Codes, scales and source weight that it holds, in bytes; what is shared counts in full.
   [[nodiscard]] int64_t weight_bytes() const;
 
  private:
-  [[nodiscard]] std::shared_ptr<SourceWeight> source() const { return linear_ ? linear_->weight() : source_; }
   [[nodiscard]] bool fresh() const;
   void quantize(const std::shared_ptr<SourceWeight>& weight);
 
@@ -82,17 +89,5 @@ class Fp8Linear final : public LinearModule {
   bool stale_ = false;
   Fp8Gemm gemm_;
 };
-
-/// Asked once for each DenseLinear with its first full dotted name ("" for a root); false leaves it as it is.
-using ModuleFilter = std::function<bool(std::string_view name, const Module& module)>;
-
-/// Puts an Fp8Linear in the place of every DenseLinear under `root`. A module in two places stays one,
-/// linears that share a weight share its FP8 form, nothing inside an Fp8Linear is touched, and a second call
-/// changes nothing. Returns the root, or its wrapper where the root is itself a DenseLinear. Throws
-/// ArgumentError for a null root, options that contradict each other, a tree without any linear, or weights
-/// to be quantized now that hold NaN or infinity (all of them by name); and whatever `filter` throws. The
-/// tree is then as it was.
-std::shared_ptr<Module> enable_fp8_gemm(std::shared_ptr<Module> root, const Fp8GemmOptions& options = {},
-                                        const ModuleFilter& filter = {});
 
 }  // namespace octet

@@ -2,6 +2,7 @@
 #include "octet/layers/module.h"
 
 #include <algorithm>
+#include <typeinfo>
 
 namespace octet {
 namespace {
@@ -32,6 +33,37 @@ QuantMatrixView plain(ConstTensorView x) {
 
 }  // namespace
 
+/// One walk over a tree that is copied.
+class TreeCopy {
+ public:
+  const std::shared_ptr<Module>& visit(const Module& module) {
+    const auto [place, fresh] = copies_.emplace(&module, nullptr);
+    if (!fresh) return place->second;
+    place->second = module.copy();
+    for (Module::Child& child : place->second->children_) child.module = visit(*child.module);
+    return place->second;
+  }
+  [[nodiscard]] ModuleCopies take() { return std::move(copies_); }
+
+ private:
+  ModuleCopies copies_;
+};
+
+ModuleCopies copy_tree(const std::shared_ptr<Module>& root) {
+  if (root == nullptr) throw ArgumentError("copy_tree: expected a module, found none");
+  TreeCopy walk;
+  walk.visit(*root);
+  return walk.take();
+}
+
+std::shared_ptr<Module> Module::copy() const {
+  if (typeid(*this) != typeid(Module)) {
+    throw ArgumentError(std::string("a module of type ") + typeid(*this).name() +
+                        " cannot be copied: it does not override copy()");
+  }
+  return std::shared_ptr<Module>(new Module(*this));
+}
+
 const std::shared_ptr<Module>& Module::child(std::string_view name) const {
   const auto found = std::ranges::find(children_, name, &Child::name);
   if (found == children_.end()) {
@@ -57,6 +89,15 @@ void Module::replace_child(std::string_view name, std::shared_ptr<Module> module
     throw ArgumentError("the child \"" + std::string(name) + "\" cannot be replaced by null");
   check_child(name, *module);
   std::ranges::find(children_, name, &Child::name)->module = std::move(module);
+}
+
+std::string Module::refusal(std::string_view name, const Module& module) const {
+  try {
+    check_child(name, module);
+  } catch (const ArgumentError& error) {
+    return error.what();
+  }
+  return {};
 }
 
 void Module::check_child(std::string_view /*name*/, const Module& /*module*/) const {}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -25,8 +26,11 @@ class Module {
 
   Module() = default;
   virtual ~Module() = default;
-  Module(const Module&) = delete;
   Module& operator=(const Module&) = delete;
+
+  /// A module of the same type with the same children and weights, for `copy_tree`. A derived class overrides
+  /// it with `return std::make_shared<Derived>(*this);`. Throws ArgumentError where it has not.
+  [[nodiscard]] virtual std::shared_ptr<Module> copy() const;
 
   /// In the order in which they were added.
   [[nodiscard]] const std::vector<Child>& children() const { return children_; }
@@ -37,14 +41,28 @@ class Module {
   /// Puts `module` in the place of a child. Throws ArgumentError when there is none of this name, `module` is
   /// null, or `check_child` refuses it.
   void replace_child(std::string_view name, std::shared_ptr<Module> module);
+  /// Why `check_child` refuses `module` in the place of the child `name`; empty when it takes it.
+  [[nodiscard]] std::string refusal(std::string_view name, const Module& module) const;
 
  protected:
-  /// For modules that need children of a certain kind: throws ArgumentError for another.
+  Module(const Module&) = default;
+  /// For modules that need children of a certain kind, or read the weights of a child themselves: throws
+  /// ArgumentError for another.
   virtual void check_child(std::string_view name, const Module& module) const;
 
  private:
+  friend class TreeCopy;
+
   std::vector<Child> children_;
 };
+
+/// Copies of modules, by what they are copies of.
+using ModuleCopies = std::map<const Module*, std::shared_ptr<Module>>;
+
+/// Copies a tree: each module once, however many places hold it, so that what is shared stays shared. The
+/// copies hold the same weights as the originals; replacing a child of one changes nothing in the other.
+/// Throws ArgumentError for a null root and modules that cannot be copied.
+[[nodiscard]] ModuleCopies copy_tree(const std::shared_ptr<Module>& root);
 
 /// A weight that one or several linears multiply with, and what was made of it for all of them.
 struct SourceWeight {
@@ -93,6 +111,7 @@ class DenseLinear final : public LinearModule {
   [[nodiscard]] int64_t in_features() const override { return weight_->tensor.shape()[1]; }
   [[nodiscard]] int64_t out_features() const override { return weight_->tensor.shape()[0]; }
   void forward(ConstTensorView x, TensorView y) override;
+  [[nodiscard]] std::shared_ptr<Module> copy() const override { return std::make_shared<DenseLinear>(*this); }
 
   [[nodiscard]] Backend& backend() const { return backend_; }
   [[nodiscard]] const std::shared_ptr<SourceWeight>& weight() const { return weight_; }

@@ -5,6 +5,7 @@
 
 #include "octet/base/cpu_features.h"
 #include "octet/base/file_reader.h"
+#include "octet/base/out_of_memory.h"
 #include "octet/checkpoint/checkpoint.h"
 #include "octet/loading/checkpoint_source.h"
 #include "octet/loading/dummy_weights.h"
@@ -182,10 +183,10 @@ void Model::check_memory() const {
   // The ranks of a machine share its memory.
   const int64_t available = available_memory_bytes() / communicator_.local_ranks();
   if (available <= 0 || plan_.peak_bytes <= available) return;
-  throw DeviceError(folder_.string() + ": loading needs " + mebibytes(plan_.peak_bytes) +
-                    " of memory, but only " + mebibytes(available) +
-                    " are available; `octet inspect` shows what --quantization fp8, "
-                    "--fp8-lm-head and --fp8-embedding save");
+  throw OutOfMemoryError(folder_.string() + ": loading needs " + mebibytes(plan_.peak_bytes) +
+                         " of memory, but only " + mebibytes(available) +
+                         " are available; `octet inspect` shows what --quantization fp8, "
+                         "--fp8-lm-head and --fp8-embedding save");
 }
 
 WeightExporter::Parts Model::export_parts(const ExportOptions& options) {

@@ -4,6 +4,7 @@
 
 #include "octet/base/cpu_features.h"
 #include "octet/base/faults.h"
+#include "octet/base/out_of_memory.h"
 #include "octet/llm/model.h"
 #include "octet/loading/gathered_digest.h"
 #include "octet/quant/name_pattern.h"
@@ -73,9 +74,9 @@ std::unique_ptr<WeightLoader> Model::reloader(const ReloadOptions& options) {
     const int64_t available = available_memory_bytes() / communicator_.local_ranks();
     const int64_t needed = reload_bytes(options) + plan_.loading_bytes;
     if (available <= 0 || needed <= available) return;
-    throw DeviceError(folder_.string() + ": a reload needs " + std::to_string(needed) +
-                      " bytes of memory beside the weights, but only " + std::to_string(available) +
-                      " are available; reload in place, or some modules at a time");
+    throw OutOfMemoryError(folder_.string() + ": a reload needs " + std::to_string(needed) +
+                           " bytes of memory beside the weights, but only " + std::to_string(available) +
+                           " are available; reload in place, or some modules at a time");
   });
   load.into = options.mode == ReloadMode::kInPlace ? LoadInto::kInPlace : LoadInto::kSecondCopy;
   if (!options.modules.empty()) load.warn = {};  // that the other tensors are not used is no news

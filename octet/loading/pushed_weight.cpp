@@ -8,6 +8,7 @@
 
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
+#include "octet/base/out_of_memory.h"
 #include "octet/loading/piece_values.h"
 
 namespace octet {
@@ -47,7 +48,8 @@ void PendingBytes::reserve(int64_t bytes, const std::string& name, std::string_v
 
 void* PendingBytes::Heap::allocate(int64_t bytes) {
   void* data = ::operator new(static_cast<size_t>(bytes), std::align_val_t{64}, std::nothrow);
-  if (data == nullptr) throw DeviceError("out of memory: " + std::to_string(bytes) + " bytes cannot be had");
+  if (data == nullptr)
+    throw OutOfMemoryError("out of memory: " + std::to_string(bytes) + " bytes cannot be had");
   return data;
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Which error of the library is which exception in Python: the one table. All are octet.Error as well. Out
-/// of memory (std::bad_alloc) is MemoryError by nanobind's own.
-#include "octet/base/error.h"
+/// of memory is MemoryError in every form: std::bad_alloc by nanobind's own, OutOfMemoryError as a kind of
+/// it.
+#include "octet/base/out_of_memory.h"
 
 #include "python/bindings/bindings.h"
 
@@ -12,8 +13,8 @@ namespace nb = nanobind;
 namespace {
 
 template <class Kind>
-void add(nb::module_& module, const char* name, const nb::object& error, PyObject* base) {
-  const nb::exception<Kind> type(module, name, nb::make_tuple(error, nb::borrow(base)));
+nb::object add(nb::module_& module, const char* name, const nb::object& error, PyObject* base) {
+  return nb::exception<Kind>(module, name, nb::make_tuple(error, nb::borrow(base)));
 }
 
 }  // namespace
@@ -24,7 +25,8 @@ void register_errors(nb::module_& module) {
   add<FormatError>(module, "FormatError", error, PyExc_ValueError);
   add<ConfigError>(module, "ConfigError", error, PyExc_ValueError);
   add<ArgumentError>(module, "ArgumentError", error, PyExc_ValueError);
-  add<DeviceError>(module, "DeviceError", error, PyExc_RuntimeError);
+  const nb::object device = add<DeviceError>(module, "DeviceError", error, PyExc_RuntimeError);
+  add<OutOfMemoryError>(module, "OutOfMemoryError", device, PyExc_MemoryError);
   add<Interrupted>(module, "Interrupted", error, PyExc_RuntimeError);
 }
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ._llm import LLM
 from ._octet import (ArgumentError, ConfigError, DeviceError, Error, FormatError, Generation, Interrupted,
-                     LoadProgress, __version__)
+                     LoadProgress, OutOfMemoryError, __version__)
 
 __all__ = ["ArgumentError", "ConfigError", "DeviceError", "Error", "FormatError", "Generation", "Interrupted", "LLM",
-           "LoadProgress", "__version__"]
+           "LoadProgress", "OutOfMemoryError", "__version__"]

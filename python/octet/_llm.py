@@ -48,6 +48,7 @@ class LLM:
     Raises:
         ValueError: for a folder or option that cannot be used (`octet.FormatError`, `octet.ConfigError`).
         RuntimeError: when the machine cannot do it (`octet.DeviceError`), or loading was stopped.
+        MemoryError: when the model does not fit into memory (`octet.OutOfMemoryError`, which is a DeviceError, too).
         TypeError: for options of a wrong type.
 
     One call runs at a time; others wait. Long calls run without the GIL, and Ctrl-C stops them.

@@ -25,6 +25,9 @@ class ArgumentError(Error, ValueError):
 class DeviceError(Error, RuntimeError):
     pass
 
+class OutOfMemoryError(DeviceError, MemoryError):
+    pass
+
 class Interrupted(Error, RuntimeError):
     pass
 

@@ -181,7 +181,8 @@ def test_options_of_a_wrong_type_are_type_errors(demo, options, message):
 def test_every_error_of_the_library_is_an_octet_error_and_a_builtin_one():
     for kind, builtin in ((octet.FormatError, ValueError), (octet.ConfigError, ValueError),
                           (octet.ArgumentError, ValueError), (octet.DeviceError, RuntimeError),
-                          (octet.Interrupted, RuntimeError)):
+                          (octet.Interrupted, RuntimeError), (octet.OutOfMemoryError, MemoryError),
+                          (octet.OutOfMemoryError, octet.DeviceError)):
         assert issubclass(kind, octet.Error) and issubclass(kind, builtin)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
 from torch import nn  # noqa: E402
+from torch.nn.parameter import is_lazy  # noqa: E402
 
 from octet.torch import FP8GemmOptions  # noqa: E402
 
@@ -56,3 +57,37 @@ def close(found, expected):
     assert found.shape == expected.shape and found.dtype == expected.dtype
     limit = eps * expected.double().abs().max().clamp(min=1e-30)
     assert (found.detach().double() - expected.double()).abs().max() <= limit
+
+
+class Block(nn.Module):
+    def __init__(self, size=32):
+        super().__init__()
+        self.up = nn.Linear(size, 2 * size)
+        self.down = nn.Linear(2 * size, size, bias=False)
+
+    def forward(self, x):
+        return x + self.down(torch.relu(self.up(x)))
+
+
+class Model(nn.Module):
+    def __init__(self, size=32):
+        super().__init__()
+        self.blocks = nn.ModuleList([Block(size), Block(size)])
+        self.norm = nn.LayerNorm(size)
+        self.head = nn.Linear(size, 7)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+def unchanged(model, call, error, message):
+    before = dict(model.named_modules()), {key: value.clone() for key, value in model.state_dict().items()
+                                           if not is_lazy(value) and not value.is_meta}
+    with pytest.raises(error, match=message):
+        call()
+    after = dict(model.named_modules())
+    assert after.keys() == before[0].keys() and all(after[key] is before[0][key] for key in after)
+    state = model.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in before[1].items())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""enable_fp8_gemm, report, copies, pickles, save_fp8 and load_fp8, compiled graphs."""
+"""enable_fp8_gemm, report, copies, pickles, compiled graphs."""
 import copy
 import gc
 import io
@@ -12,31 +12,8 @@ torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
 from torch import nn  # noqa: E402
 
 import octet.torch  # noqa: E402
-from conftest import STORAGES, close, reference, stored  # noqa: E402
-from octet.torch import FP8GemmOptions, FP8Linear, enable_fp8_gemm, load_fp8, report, save_fp8  # noqa: E402
-
-
-class Block(nn.Module):
-    def __init__(self, size=32):
-        super().__init__()
-        self.up = nn.Linear(size, 2 * size)
-        self.down = nn.Linear(2 * size, size, bias=False)
-
-    def forward(self, x):
-        return x + self.down(torch.relu(self.up(x)))
-
-
-class Model(nn.Module):
-    def __init__(self, size=32):
-        super().__init__()
-        self.blocks = nn.ModuleList([Block(size), Block(size)])
-        self.norm = nn.LayerNorm(size)
-        self.head = nn.Linear(size, 7)
-
-    def forward(self, x):
-        for block in self.blocks:
-            x = block(x)
-        return self.head(self.norm(x))
+from conftest import STORAGES, Model, close, reference, stored, unchanged  # noqa: E402
+from octet.torch import FP8GemmOptions, FP8Linear, enable_fp8_gemm, report  # noqa: E402
 
 
 NAMES = ["blocks.0.up", "blocks.0.down", "blocks.1.up", "blocks.1.down", "head"]
@@ -186,17 +163,6 @@ def test_layers_with_an_arithmetic_of_their_own_are_left_alone():
 # ---- bad input ----
 
 
-def unchanged(model, call, error, message):
-    before = dict(model.named_modules()), {key: value.clone() for key, value in model.state_dict().items()
-                                           if not value.is_meta}
-    with pytest.raises(error, match=message):
-        call()
-    after = dict(model.named_modules())
-    assert after.keys() == before[0].keys() and all(after[key] is before[0][key] for key in after)
-    state = model.state_dict()
-    assert all(torch.equal(state[key], value) for key, value in before[1].items())
-
-
 def test_a_filter_that_raises_leaves_the_model_as_it_was():
     def fail(name, module):
         if name == "head":
@@ -212,7 +178,10 @@ def test_a_filter_that_raises_leaves_the_model_as_it_was():
     (lambda m: setattr(m, "head", nn.Linear(4, 4, device="meta")), ValueError, "head: its weight is on the meta device"),
     (lambda m: setattr(m, "head", nn.Linear(4, 4, dtype=torch.complex64)), TypeError, "head: expected a weight in"),
     (lambda m: setattr(m.head, "weight", nn.Parameter(torch.zeros(7, 32, dtype=torch.int8), requires_grad=False)),
-     TypeError, "head.*int8")])
+     TypeError, "head.*int8"),
+    (lambda m: setattr(m, "head", nn.LazyLinear(7)), ValueError, "head: its weight has no shape yet"),
+    (lambda m: setattr(m.head, "weight", nn.Parameter(torch.zeros(32))), ValueError, "head: expected a weight of 2 dim"),
+    (lambda m: setattr(m.head, "bias", nn.Parameter(torch.zeros(32))), ValueError, "head: expected a bias of out_f")])
 def test_weights_without_an_fp8_form_leave_the_model_as_it_was(change, error, message):
     model = Model()
     change(model)
@@ -330,53 +299,6 @@ def test_state_dicts_round_trip(kind):
             assert torch.equal(other(x), model(x))
 
 
-@pytest.mark.parametrize("kind", STORAGES)
-@pytest.mark.parametrize("target", ["plain", "wrapped", "meta"])
-def test_saved_fp8_weights_load_to_the_same_bits(tmp_path, kind, target):
-    pytest.importorskip("safetensors")
-    model = Model()
-    model.twin = nn.Linear(32, 7)
-    model.twin.weight = model.head.weight
-    enable_fp8_gemm(model, options=stored(kind, weight_scale="channel"), module_filter=lambda n, m: n != "blocks.0.up")
-    save_fp8(model, tmp_path / "saved")
-    fresh = Model()
-    fresh.twin = nn.Linear(32, 7)
-    if target == "wrapped":
-        enable_fp8_gemm(fresh)
-        fresh.blocks[0].up = nn.Linear(32, 64)
-    if target == "meta":
-        fresh = fresh.to("meta")
-    assert load_fp8(fresh, tmp_path / "saved") is fresh
-    x = torch.randn(2, 32)
-    with torch.no_grad():
-        assert torch.equal(fresh(x), model(x)) and torch.equal(fresh.twin(x), model.twin(x))
-    assert fresh.head.weight_codes is fresh.twin.weight_codes
-    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == ["octet_fp8.json", "octet_fp8.safetensors"]
-    from safetensors import safe_open
-
-    with safe_open(tmp_path / "saved" / "octet_fp8.safetensors", "pt") as file:
-        saved = file.get_tensor("blocks.1.up.weight")
-        assert saved.dtype == torch.float8_e4m3fn and "twin.weight" not in file.keys()
-    assert torch.equal(saved.float() * model.blocks[1].up.weight_scale[:, None], model.blocks[1].up.dequantized_weight())
-
-
-def test_saved_weights_that_do_not_fit_leave_the_model_as_it_was(tmp_path):
-    pytest.importorskip("safetensors")
-    save_fp8(enable_fp8_gemm(Model()), tmp_path)
-    model = Model(16)
-    unchanged(model, lambda: load_fp8(model, tmp_path), ValueError,
-              r"(?s)blocks.0.up.weight: expected shape \(32, 16\), found \(64, 32\).*head.weight")
-    model = Model()
-    (tmp_path / "octet_fp8.safetensors").write_bytes(b"short")
-    unchanged(model, lambda: load_fp8(model, tmp_path), ValueError, "cannot be read")
-    (tmp_path / "octet_fp8.json").write_text("{}")
-    unchanged(model, lambda: load_fp8(model, tmp_path), ValueError, "expected format octet-fp8")
-    with pytest.raises(FileNotFoundError, match="written by save_fp8"):
-        load_fp8(model, tmp_path / "absent")
-    with pytest.raises(ValueError, match="no layer of the model is wrapped"):
-        save_fp8(Model(), tmp_path)
-
-
 # ---- compiled graphs ----
 
 
@@ -419,6 +341,21 @@ def test_torch_export_holds_the_operation():
     late = enable_fp8_gemm(Model(), options=FP8GemmOptions(materialize_fp8_on_wrap=False))
     with pytest.raises(Exception, match="materialize_fp8_weight"):
         torch.export.export(late, (x,))
+
+
+@pytest.mark.parametrize("change, error, message", [
+    ({"codes": torch.zeros(1, 2, 64, 4, dtype=torch.uint8)}, ValueError, "expected codes uint8"),
+    ({"codes": torch.zeros(1, 4, 64, 4)}, ValueError, "expected codes uint8"),
+    ({"scale": torch.ones(3)}, ValueError, "expected one float32 scale or 8"),
+    ({"bias": torch.zeros(3)}, ValueError, "bias of out_features = 8"), ({"out_features": 80}, ValueError, "expected codes"),
+    ({"x": torch.zeros(3, 16, dtype=torch.int64)}, TypeError, "int64"), ({"x": torch.tensor(1.0)}, ValueError, "scalar"),
+    ({"out_dtype": torch.int8}, TypeError, "int8")])
+def test_the_operation_refuses_what_does_not_fit_together(change, error, message):
+    layer = FP8Linear(nn.Linear(16, 8))
+    given = {"x": torch.zeros(3, 16), "codes": layer.weight_codes, "scale": layer.weight_scale, "bias": None,
+             "weight": None, "version": None, "out_features": 8, "out_dtype": torch.float32}
+    with pytest.raises(error, match=message):
+        torch.ops.octet.fp8_linear(**{**given, **change})
 
 
 def test_the_operation_passes_torchs_own_checks():

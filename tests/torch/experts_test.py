@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
 from torch import nn  # noqa: E402
 
-from conftest import STORAGES, stored  # noqa: E402
+from conftest import STORAGES, options, stored, unchanged  # noqa: E402
 from octet.torch import FP8Experts, FP8GemmOptions, enable_fp8_gemm, load_fp8, report, save_fp8  # noqa: E402
 
 
@@ -79,3 +79,19 @@ def test_expert_modules_of_another_build_are_left_alone():
         FP8Experts(transposed)
     with pytest.raises(TypeError, match="3-D parameters"):
         FP8Experts(nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("back, dtype", [(True, torch.float32), (False, torch.bfloat16)])
+def test_cast_output_back_decides_the_dtype(back, dtype):
+    experts = FP8Experts(Experts(), options=options(cast_output_back=back))
+    index, weights = torch.tensor([[0, 1]]), torch.rand(1, 2)
+    assert experts(torch.randn(1, 32), index, weights).dtype == dtype
+    assert experts(torch.randn(1, 32, dtype=torch.float16), index, weights.half()).dtype == torch.float16
+
+
+@pytest.mark.parametrize("change, error, message", [
+    (lambda e: e.to("meta"), ValueError, "gate_up_proj: its weight is on the meta device"),
+    (lambda e: e.to(torch.complex64), TypeError, "gate_up_proj: expected a weight in float16")])
+def test_weights_without_an_fp8_form_leave_the_model_as_it_was(change, error, message):
+    model = nn.ModuleDict({"first": nn.Linear(4, 4), "experts": change(Experts())})
+    unchanged(model, lambda: enable_fp8_gemm(model, options=FP8GemmOptions(experts=True)), error, message)

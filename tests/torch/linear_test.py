@@ -196,11 +196,28 @@ def test_weights_without_an_fp8_form_are_refused(make, error, message):
         FP8Linear(make())
 
 
-def test_integer_weights_are_refused():
+@pytest.mark.parametrize("name, value, error, message", [
+    ("weight", torch.zeros(3, 3, dtype=torch.int8), TypeError, "int8"),
+    ("weight", torch.zeros(3), ValueError, "2 dimensions"), ("weight", torch.zeros(1, 3, 3), ValueError, "2 dimensions"),
+    ("bias", torch.zeros(4), ValueError, "bias of out_features = 3 elements, found .4,."),
+    ("bias", torch.zeros(1, 3), ValueError, "bias of out_features = 3"),
+    ("bias", torch.zeros(3, dtype=torch.complex64), TypeError, "bias.*complex64"),
+    ("bias", torch.zeros(3, dtype=torch.int32), TypeError, "bias.*int32")])
+@pytest.mark.parametrize("kind", STORAGES)
+def test_parameters_that_no_linear_multiplies_with_are_refused(name, value, error, message, kind):
     layer = nn.Linear(3, 3)
-    layer.weight = nn.Parameter(torch.zeros(3, 3, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(TypeError, match="int8"):
-        FP8Linear(layer)
+    setattr(layer, name, nn.Parameter(value, requires_grad=False))
+    with pytest.raises(error, match=message):
+        FP8Linear(layer, options=stored(kind))
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_bias_of_another_size_that_comes_later_is_refused_at_the_call(kind):
+    wrapped = FP8Linear(linear(), options=stored(kind))
+    wrapped.bias = nn.Parameter(torch.zeros(3))
+    for x in (torch.zeros(1, 130), torch.zeros(1, 130, requires_grad=True), torch.zeros(1, 130, dtype=torch.float64)):
+        with pytest.raises(ValueError, match="bias of out_features = 70 elements, found .3,."):
+            wrapped(x)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -286,6 +303,39 @@ def test_gradients_survive_a_requantization_between_forward_and_backward():
     close(x.grad, (torch.ones(2, 70).double() @ seen.double()).float())
 
 
+@pytest.mark.parametrize("grad", [True, False])
+def test_forward_mode_derivatives_raise_instead_of_vanishing(grad):
+    import torch.autograd.forward_ad as forward_ad
+
+    wrapped = FP8Linear(linear(dtype=torch.float32))
+    x = torch.randn(2, 130)
+    with torch.set_grad_enabled(grad), forward_ad.dual_level():
+        with pytest.raises(NotImplementedError, match="jvp"):
+            wrapped(forward_ad.make_dual(x, torch.ones_like(x)))
+        assert wrapped(x).shape == (2, 70)
+
+
+@pytest.mark.parametrize("transform", [torch.func.vmap, torch.func.jacrev, lambda f: torch.func.grad(lambda x: f(x).sum())],
+                         ids=["vmap", "jacrev", "grad"])
+def test_function_transforms_raise_instead_of_lying(transform):
+    wrapped = FP8Linear(linear(dtype=torch.float32))
+    with pytest.raises(RuntimeError, match="functorch|data pointer"):
+        transform(wrapped)(torch.randn(2, 130))
+
+
+def test_checkpoints_and_backward_hooks_see_the_gradients():
+    from torch.utils.checkpoint import checkpoint
+
+    layer = linear(dtype=torch.float32)
+    seen = []
+    layer.register_full_backward_hook(lambda module, inputs, outputs: seen.append(inputs[0]))
+    wrapped = FP8Linear(layer)
+    x, again = (torch.ones(2, 130, requires_grad=True) for _ in range(2))
+    wrapped(x).sum().backward()
+    checkpoint(wrapped, again, use_reentrant=False).sum().backward()
+    assert torch.equal(x.grad, again.grad) and len(seen) == 2 and torch.equal(seen[0], x.grad)
+
+
 # ---- threads ----
 
 
@@ -306,6 +356,34 @@ def test_several_threads_get_the_right_answers():
         thread.join()
     with torch.no_grad():
         assert all(torch.equal(y, wrapped(x)) for x, y in zip(inputs, found))
+
+
+def test_a_forward_beside_a_requantization_sees_one_state_of_the_weight():
+    wrapped = FP8Linear(linear(64, 64, bias=False), options=stored("keep"))
+    weights = [nn.Parameter(torch.randn(64, 64).mul(size), requires_grad=False) for size in (1, 1000)]
+    x = torch.randn(1, 64, dtype=torch.bfloat16)
+    expected = []
+    for weight in weights:
+        wrapped.linear.weight = weight
+        expected.append(wrapped(x))
+    wrong, done = [], threading.Event()
+
+    def call():
+        while not done.is_set():
+            y = wrapped(x)
+            if not any(torch.equal(y, right) for right in expected):
+                wrong.append(y)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for turn in range(300):
+        wrapped.linear.weight = weights[turn % 2]
+        wrapped(x)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_the_number_of_threads_follows_torch_and_changes_no_bit():

@@ -130,6 +130,45 @@ def test_discard_takes_a_new_source_from_a_state_dict():
     wrapped.load_state_dict({"bias": other.bias})  # its own state_dict has no weight
 
 
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_weight_and_a_bias_can_be_given_anew(kind):
+    wrapped, other = FP8Linear(linear(), options=stored(kind)), linear()
+    wrapped.weight, wrapped.bias = other.weight, other.bias
+    assert wrapped.bias is other.bias
+    x = torch.randn(2, 130, dtype=torch.bfloat16)
+    with torch.no_grad():
+        close(wrapped(x), reference(x, other.weight, other.bias))
+        wrapped.bias = None
+        close(wrapped(x), reference(x, other.weight))
+    assert wrapped.weight.is_meta == (kind == "discard")
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_weights_that_do_not_fit_are_refused_before_they_are_read(kind):
+    wrapped = FP8Linear(linear(), options=stored(kind))
+    x = torch.zeros(1, 130)
+    for value, error, message in ((torch.zeros(5, 5), ValueError, r"expected a weight \(70, 130\), found \(5, 5\)"),
+                                  (torch.zeros(70, 130, device="meta"), ValueError, "meta device"),
+                                  (torch.zeros(70, 130, dtype=torch.int8), TypeError, "int8")):
+        before = wrapped.weight
+        with pytest.raises(error, match=message):
+            wrapped.weight = nn.Parameter(value, requires_grad=False)
+            wrapped(x)
+        if kind == "keep":
+            wrapped.weight = before
+        assert wrapped(x).shape == (1, 70)
+    with pytest.raises(TypeError):
+        wrapped.weight = 3
+
+
+def test_inputs_on_the_meta_device_use_the_source_weight():
+    for kind in ("keep", "cpu_offload"):
+        y = FP8Linear(linear(), options=stored(kind))(torch.zeros(2, 130, device="meta", dtype=torch.bfloat16))
+        assert y.is_meta and y.shape == (2, 70) and y.dtype == torch.bfloat16
+    with pytest.raises(RuntimeError, match="input on meta needs the source weight"):
+        FP8Linear(linear())(torch.zeros(2, 130, device="meta"))
+
+
 def test_devices_decide_where_the_fp8_multiply_runs():
     layer = linear()
     for storage in STORAGES:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from octet._octet import ArgumentError
 
-from ._experts import FP8Experts, looks_like_experts, why_not_experts
-from ._linear import FP8Linear, why_not_wrapped
-from ._module import FP8Module, check_source
+from ._experts import FP8Experts, check_experts, looks_like_experts, why_not_experts
+from ._linear import FP8Linear, check_linear, why_not_wrapped
+from ._module import FP8Module
 from ._options import FP8GemmOptions
 
 ModuleFilter = Callable[[str, nn.Module], bool]
@@ -80,12 +81,14 @@ def _decide(layer: Layer, options: FP8GemmOptions, module_filter: Optional[Modul
         layer.reason = why_not_wrapped(module) if linear else why_not_experts(module)
     if layer.reason is not None:
         return
-    weights = ("weight",) if linear else FP8Experts._matrices
-    for weight in weights:
-        if getattr(module, weight).numel() == 0:
-            layer.reason = "its weight has no elements"
-        else:
-            check_source(getattr(module, weight), f"enable_fp8_gemm: {name or type(module).__name__}")
+    what = f"enable_fp8_gemm: {name or type(module).__name__}"
+    weights = [getattr(module, matrix) for matrix in (("weight",) if linear else FP8Experts._matrices)]
+    if any(not is_lazy(weight) and weight.numel() == 0 for weight in weights):
+        layer.reason = "its weight has no elements"
+    elif linear:
+        check_linear(module, what)
+    else:
+        check_experts(module, what)
 
 
 def _owners(model: nn.Module) -> dict[int, list[tuple[str, nn.Module]]]:

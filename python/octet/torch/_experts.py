@@ -44,6 +44,12 @@ def why_not_experts(module: nn.Module) -> Optional[str]:
     return None
 
 
+def check_experts(experts: nn.Module, what: str) -> None:
+    """Refuses expert modules that have no FP8 form, before anything is changed."""
+    for name in FP8Experts._matrices:
+        check_source(getattr(experts, name), f"{what}.{name}", 3)
+
+
 class FP8Experts(FP8Module):
     """The experts of a mixture with FP8 weights, one scale for each expert's matrix (or each of its rows), in the
     place of a fused expert module of transformers.
@@ -71,8 +77,7 @@ class FP8Experts(FP8Module):
                             f"{type(experts).__name__}")
         if (reason := why_not_experts(experts)) is not None:
             raise TypeError(f"FP8Experts: {type(experts).__name__} cannot be wrapped: {reason}")
-        for name in self._matrices:
-            check_source(getattr(experts, name), f"FP8Experts.{name}")
+        check_experts(experts, "FP8Experts")
         super().__init__(experts, options)
         self.num_experts, double, self.hidden_dim = experts.gate_up_proj.shape
         self.intermediate_dim = double // 2
@@ -110,38 +115,37 @@ class FP8Experts(FP8Module):
         check_input(hidden_states, self.hidden_dim, self._what())
         fp8 = ((hidden_states.dtype in HALF_DTYPES or self.options.cast_inputs) and
                hidden_states.device.type in self.options.devices and _kernels.served(hidden_states.device))
-        if fp8 and not self._fresh(hidden_states.device):
-            self.materialize_fp8_weight(hidden_states.device)
+        weights = self._fp8(hidden_states.device) if fp8 else None
         if not fp8 and any(self._source(name) is None for name in self._matrices):
             raise self._discarded(f"an input on {hidden_states.device} needs the source weights")
-        result = torch.zeros_like(hidden_states)
+        rounded = fp8 and hidden_states.dtype not in HALF_DTYPES and not self.options.cast_output_back
+        result = torch.zeros_like(hidden_states, dtype=torch.bfloat16 if rounded else None)
         for expert in top_k_index.unique().tolist():
             if not 0 <= expert < self.num_experts:  # another rank's
                 continue
             token, place = torch.where(top_k_index == expert)
-            gate, up = self._linear("gate_up_proj", expert, hidden_states[token], fp8).chunk(2, dim=-1)
-            y = self._linear("down_proj", expert, self.act_fn(gate) * up, fp8)
+            gate, up = self._linear("gate_up_proj", expert, hidden_states[token], weights).chunk(2, dim=-1)
+            y = self._linear("down_proj", expert, self.act_fn(gate) * up, weights)
             y = y * top_k_weights[token, place, None]
             result = result.index_add(0, token, y.to(result.dtype))
         return result
 
-    def _linear(self, name: str, expert: int, x: Tensor, fp8: bool) -> Tensor:
+    def _linear(self, name: str, expert: int, x: Tensor,
+                weights: Optional[dict[str, tuple[Tensor, Tensor]]]) -> Tensor:
         """x [t, K] -> [t, N] through one expert's matrix."""
         source = self._source(name)
-        if not fp8:
+        if weights is None:
             return F.linear(x, source[expert].to(x.device, x.dtype))
         out = x.dtype if x.dtype in HALF_DTYPES else torch.float32
         kept = None if self._kept() is None else source[expert]
-        codes, scale = self._buffers[f"{name}_codes"][expert], self._buffers[f"{name}_scale"][expert]
-        y = apply_fp8(x, codes, scale, None, kept, self._shape(name)[1], out)
+        codes, scale = weights[name]
+        y = apply_fp8(x, codes[expert], scale[expert], None, kept, self._shape(name)[1], out)
         return y.to(x.dtype)
 
     def dequantized_weight(self, name: str) -> Tensor:
         """What the multiply sees of "gate_up_proj" or "down_proj", float32 [E, N, K]."""
-        if not self.materialized:
-            self.materialize_fp8_weight()
         _, rows, cols = self._shape(name)
-        codes, scales = self._buffers[f"{name}_codes"], self._buffers[f"{name}_scale"]
+        codes, scales = self._fp8(self._device())[name]
         return torch.stack([_kernels.dequantize(c, s, rows, cols) for c, s in zip(codes, scales)])
 
     def _laid_out(self, name: str, codes: Tensor, device: torch.device) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, Callable, Union
+from typing import Any, Callable, Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ _WEIGHTS = "octet_fp8.safetensors"
 _DESCRIPTION = "octet_fp8.json"
 _FORMAT = "octet-fp8"
 _VERSION = 1
+_KINDS = {"FP8Linear": FP8Linear, "FP8Experts": FP8Experts}
 
 Folder = Union[str, os.PathLike]
 
@@ -117,11 +118,8 @@ def save_fp8(model: nn.Module, folder: Folder) -> None:
     modules = {}
     for layer in wrapped:
         module = layer.module
-        if not module.materialized:
-            module.materialize_fp8_weight("cpu")
         prefix = f"{layer.names[0]}." if layer.names[0] else ""
-        for matrix in module._matrices:
-            codes, scale = module._buffers[f"{matrix}_codes"], module._buffers[f"{matrix}_scale"]
+        for matrix, (codes, scale) in module._fp8(module._device()).items():
             add(prefix + matrix, ("codes", codes.data_ptr()), lambda m=module, x=matrix: _row_major(m, x))
             add(f"{prefix}{matrix}_scale", ("scale", scale.data_ptr()), lambda s=scale: s.cpu().contiguous())
         modules[layer.names[0]] = {"kind": type(module).__name__, "options": dataclasses.asdict(module.options),
@@ -149,10 +147,40 @@ def _read_description(folder: pathlib.Path) -> dict[str, Any]:
     found = (description.get("format"), description.get("version")) if isinstance(description, dict) else None
     if found != (_FORMAT, _VERSION):
         raise ValueError(f"load_fp8: {path}: expected format {_FORMAT} version {_VERSION}, found {found}")
+    _check_description(path, description)
     return description
 
 
-def _faults(layers: dict[str, Layer], modules: dict[str, Any], shape_of: Callable[[str], Any]) -> list[str]:
+def _check_description(path: pathlib.Path, description: dict[str, Any]) -> None:
+    modules, aliases = description.get("modules"), description.get("aliases")
+    if not isinstance(modules, dict) or not isinstance(aliases, dict) or not all(
+            isinstance(target, str) for target in aliases.values()):
+        raise ValueError(f"load_fp8: {path}: expected objects 'modules' and 'aliases'")
+    for name, what in modules.items():
+        try:
+            sound = (what["kind"] in _KINDS and isinstance(what["tied_with"], (str, type(None))) and
+                     all(isinstance(other, str) for other in what["names"]) and
+                     isinstance(getattr(torch, what["source_dtype"].removeprefix("torch.")), torch.dtype))
+            _discarding(what["options"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ValueError(f"load_fp8: {path}: the module '{name}' is not described as save_fp8 does: "
+                             f"{error}") from error
+        if not sound:
+            raise ValueError(f"load_fp8: {path}: the module '{name}' is not described as save_fp8 does")
+
+
+def _discarding(options: dict[str, Any]) -> FP8GemmOptions:
+    """The options of a saved layer, for one that is as after "discard"."""
+    return FP8GemmOptions(**{**options, "devices": tuple(options["devices"]), "fp16_weight_storage": "discard",
+                             "cast_inputs": True})
+
+
+def _scale_shapes(weight: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What the scales of codes [N, K] or [E, N, K] may be: one for a matrix, or one for each of its rows."""
+    return (*weight[:-2], 1), weight[:-1]
+
+
+def _faults(layers: dict[str, Layer], modules: dict[str, Any], header: Callable[[str], Any]) -> list[str]:
     """Everything in which the model and the folder differ."""
     faults = []
     for name, what in modules.items():
@@ -160,16 +188,26 @@ def _faults(layers: dict[str, Layer], modules: dict[str, Any], shape_of: Callabl
         if layer is None:
             faults.append(f"{name}: the model has no such linear layer or expert module")
             continue
-        kind = FP8Experts if what["kind"] == "FP8Experts" else FP8Linear
         prefix = f"{name}." if name else ""
-        for matrix in kind._matrices:
-            found, weight = shape_of(prefix + matrix), getattr(layer.module, matrix, None)
-            expected = None if weight is None else tuple(weight.shape)
+        for matrix in _KINDS[what["kind"]]._matrices:
+            expected = _shape_of_matrix(layer.module, matrix)
+            found, dtype = header(prefix + matrix)
+            scale, scale_dtype = header(f"{prefix}{matrix}_scale")
             if found != expected:
                 faults.append(f"{prefix}{matrix}: expected shape {expected}, found {found}")
-            if shape_of(f"{prefix}{matrix}_scale") is None:
-                faults.append(f"{prefix}{matrix}_scale: missing from the file")
+            elif dtype != "F8_E4M3":
+                faults.append(f"{prefix}{matrix}: expected F8_E4M3, found {dtype}")
+            elif scale not in _scale_shapes(expected) or scale_dtype != "F32":
+                faults.append(f"{prefix}{matrix}_scale: expected shape "
+                              f"{' or '.join(map(str, _scale_shapes(expected)))} in F32, found {scale} in {scale_dtype}")
     return faults
+
+
+def _shape_of_matrix(module: nn.Module, matrix: str) -> Optional[tuple[int, ...]]:
+    if isinstance(module, FP8Module):
+        return module._shape(matrix) if matrix in module._matrices else None
+    weight = getattr(module, matrix, None)
+    return None if weight is None else tuple(weight.shape)
 
 
 def load_fp8(model: nn.Module, folder: Folder) -> nn.Module:
@@ -200,12 +238,19 @@ def load_fp8(model: nn.Module, folder: Folder) -> nn.Module:
         def stored(name: str) -> str:
             return aliases.get(name, name)
 
-        def shape_of(name: str):
-            return tuple(file.get_slice(stored(name)).get_shape()) if stored(name) in keys else None
+        def header(name: str):
+            """Shape and dtype."""
+            if stored(name) not in keys:
+                return None, None
+            entry = file.get_slice(stored(name))
+            return tuple(entry.get_shape()), entry.get_dtype()
 
-        faults = _faults(layers, modules, shape_of)
+        def shape_of(name: str):
+            return header(name)[0]
+
+        faults = _faults(layers, modules, header)
         taken = {f"{name}.{matrix}{end}" if name else f"{matrix}{end}" for name, what in modules.items()
-                 for matrix in (FP8Experts if what["kind"] == "FP8Experts" else FP8Linear)._matrices
+                 for matrix in _KINDS[what["kind"]]._matrices
                  for end in ("", "_scale")}
         rest = sorted((keys | set(aliases)) - taken)
         state = {key: value for key, value in model.state_dict().items() if isinstance(value, Tensor)}
@@ -242,8 +287,7 @@ def _install(model: nn.Module, layers: dict[str, Layer], modules: dict[str, Any]
     root = model
     packed: dict[int, Tensor] = {}  # row-major codes -> the same packed, for layers that share them
     for name, what in modules.items():
-        options = FP8GemmOptions(**{**what["options"], "devices": tuple(what["options"]["devices"]),
-                                    "fp16_weight_storage": "discard", "cast_inputs": True})
+        options = _discarding(what["options"])
         layer, prefix = layers[name], f"{name}." if name else ""
         if what["kind"] == "FP8Experts":
             given = {key: tensor(prefix + key) for key in ("gate_up_proj", "down_proj")}

@@ -88,6 +88,15 @@ def quantize(source: Tensor, weight_scale: str) -> tuple[Tensor, Tensor]:
         return codes, scales[:1].clone() if weight_scale == "tensor" else scales
 
 
+def check_codes(codes: Tensor, scale: Tensor, rows: int, cols: int) -> None:
+    """Refuses an FP8 weight of another shape than [rows, cols]: the multiply reads it by address."""
+    if codes.dtype != torch.uint8 or tuple(codes.shape) != packed_shape(rows, cols) or not codes.is_contiguous():
+        raise ValueError(f"expected codes uint8 {packed_shape(rows, cols)} of a weight [{rows}, {cols}], found "
+                         f"{codes.dtype} {tuple(codes.shape)}")
+    if scale.dtype != torch.float32 or scale.numel() not in (1, rows) or not scale.is_contiguous():
+        raise ValueError(f"expected one float32 scale or {rows}, found {scale.dtype} {tuple(scale.shape)}")
+
+
 def unpack(codes: Tensor, rows: int, cols: int) -> Tensor:
     """Codes of the kernels' layout as uint8 [N, K]; those of another device are so already."""
     if codes.dim() == 2:
@@ -129,6 +138,8 @@ def multiply(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], ro
     if bias is None:
         bias_address, bias_number = 0, 0
     else:
+        if bias.numel() != rows:
+            raise ValueError(f"FP8Linear: expected a bias of out_features = {rows} elements, found {tuple(bias.shape)}")
         bias_number = DTYPE_NUMBERS.get(bias.dtype, -1)
         if bias_number < 0 or not bias.is_contiguous() or not bias.is_cpu:
             bias = bias.detach().to(device="cpu", dtype=torch.float32).contiguous()

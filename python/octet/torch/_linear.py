@@ -2,15 +2,16 @@
 """A linear layer whose weight is FP8 and whose activations become FP8 on the fly."""
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
+import torch.autograd.forward_ad as forward_ad
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import _kernels
 from ._kernels import DTYPE_NUMBERS, HALF_DTYPES
-from ._module import FP8Module, check_source
+from ._module import FP8Module, _cpu_copy, check_source
 from ._ops import FP8LinearFunction
 from ._options import FP8GemmOptions
 
@@ -27,6 +28,22 @@ def why_not_wrapped(linear: nn.Linear) -> Optional[str]:
     if linear._parameters.get("weight") is None:
         return "its weight is computed, not a parameter"
     return None
+
+
+def check_linear(linear: nn.Linear, what: str) -> None:
+    """Refuses linears that have no FP8 form, before anything is changed."""
+    check_source(linear.weight, what, 2)
+    check_bias(linear.bias, linear.weight.shape[0], what)
+
+
+def check_bias(bias: Optional[Tensor], out_features: int, what: str) -> None:
+    if bias is None:
+        return
+    if bias.dtype not in _kernels.WEIGHT_DTYPES:
+        raise TypeError(f"{what}: expected a bias in float16, bfloat16, float32 or float64, found {bias.dtype}")
+    if tuple(bias.shape) != (out_features,):
+        raise ValueError(f"{what}: expected a bias of out_features = {out_features} elements, found "
+                         f"{tuple(bias.shape)}")
 
 
 def check_input(x: Tensor, in_features: int, what: str) -> None:
@@ -46,6 +63,8 @@ def check_input(x: Tensor, in_features: int, what: str) -> None:
 def apply_fp8(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], weight: Optional[Tensor],
               out_features: int, out_dtype: torch.dtype) -> Tensor:
     """The eager multiply, through autograd only where a gradient can be asked for."""
+    if forward_ad._current_level >= 0:  # whose tangents must not be dropped: the function refuses them
+        return FP8LinearFunction.apply(x, codes, scale, bias, weight, out_features, out_dtype)
     if _is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad) or
                                (weight is not None and weight.requires_grad)):
         return FP8LinearFunction.apply(x, codes, scale, bias, weight, out_features, out_dtype)
@@ -92,7 +111,7 @@ class FP8Linear(FP8Module):
             raise TypeError(f"FP8Linear: expected FP8GemmOptions, found {type(options).__name__}")
         if (reason := why_not_wrapped(linear)) is not None:
             raise TypeError(f"FP8Linear: {type(linear).__name__} cannot be wrapped: {reason}")
-        check_source(linear.weight, "FP8Linear")
+        check_linear(linear, "FP8Linear")
         super().__init__(linear, options)
         self.out_features, self.in_features = linear.weight.shape
         if options.fp16_weight_storage != "keep":
@@ -131,17 +150,31 @@ class FP8Linear(FP8Module):
             return torch.empty(self.out_features, self.in_features, dtype=self.source_dtype, device="meta")
         return source
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """`weight` and `bias` can be given anew as in nn.Linear: to the linear that is kept, or as a new source, of
+        which the next forward makes the FP8 weight."""
+        if name not in ("weight", "bias"):
+            return super().__setattr__(name, value)
+        kept = self._kept()
+        if kept is not None:
+            setattr(kept, name, value)
+        elif name == "bias":
+            super().__setattr__(name, value)
+        elif not isinstance(value, nn.Parameter):
+            raise TypeError(f"FP8Linear.weight: expected an nn.Parameter, found {type(value).__name__}")
+        else:
+            self._check_new_source("weight", value)
+            self._give_source("weight", _cpu_copy(value))
+
     def dequantized_weight(self) -> Tensor:
         """The weight that the multiply sees, scale * code, float32 [out_features, in_features]."""
-        if self.weight_codes is None:
-            self.materialize_fp8_weight()
-        return _kernels.dequantize(self.weight_codes, self.weight_scale, self.out_features, self.in_features)
+        return _kernels.dequantize(*self._fp8(self._device())["weight"], self.out_features, self.in_features)
 
     def forward(self, input: Tensor) -> Tensor:
         if _is_compiling() or type(input) is not Tensor or _tracing_state() is not None:
             return self._forward_traced(input)
         buffers = self._buffers
-        codes = buffers["weight_codes"]
+        codes, scale = buffers["weight_codes"], buffers["weight_scale"]
         dtype = input.dtype
         # The common case in as few steps as Python allows; everything else is sorted out below.
         if (codes is None or not self._direct or self._stale or dtype not in DTYPE_NUMBERS or
@@ -154,26 +187,23 @@ class FP8Linear(FP8Module):
         else:
             weight = source = linear._parameters["weight"]
             bias = linear._parameters["bias"]
-        if source is not None and not self._current_source(source):
+        if (source is not None and not self._current_source(source)) or buffers["weight_codes"] is not codes:
             return self._forward_checked(input)
         out_dtype = dtype if dtype in HALF_DTYPES or self.options.cast_output_back else torch.bfloat16
-        return apply_fp8(input, codes, buffers["weight_scale"], bias, weight, self.out_features, out_dtype)
+        return apply_fp8(input, codes, scale, bias, weight, self.out_features, out_dtype)
 
     def _current_source(self, source: Tensor) -> bool:
-        seen, version = self._seen["weight"]
-        return seen() is source and version == _kernels.version_of(source)
+        seen, version = self._seen.get("weight", (None, 0))
+        return seen is not None and seen() is source and version == _kernels.version_of(source)
 
     def _forward_checked(self, x: Tensor) -> Tensor:
         check_input(x, self.in_features, self._what())
         if self._uses_source(x):
             return self._source_forward(x)
-        if not self._fresh(x.device):
-            self.materialize_fp8_weight(x.device)
+        codes, scale = self._fp8(x.device)["weight"]
         out_dtype, back = self._dtypes(x.dtype)
         kept = self._kept()
-        y = apply_fp8(x, self._buffers["weight_codes"],
-                      self._buffers["weight_scale"], self.bias, None if kept is None else kept.weight,
-                      self.out_features, out_dtype)
+        y = apply_fp8(x, codes, scale, self.bias, None if kept is None else kept.weight, self.out_features, out_dtype)
         return y if back is None else y.to(back)
 
     def _forward_traced(self, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from . import _kernels
 from ._options import FP8GemmOptions
@@ -16,8 +17,10 @@ _HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always
           "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks", "_is_full_backward_hook")
 
 
-def check_source(weight: Tensor, what: str) -> None:
+def check_source(weight: Tensor, what: str, dims: int) -> None:
     """Refuses weights that have no FP8 form, before anything is changed."""
+    if is_lazy(weight):
+        raise ValueError(f"{what}: its weight has no shape yet; call the model once before it is wrapped")
     if weight.dtype not in _kernels.WEIGHT_DTYPES:
         raise TypeError(f"{what}: expected a weight in float16, bfloat16, float32 or float64, found {weight.dtype}")
     if weight.is_meta:
@@ -25,6 +28,8 @@ def check_source(weight: Tensor, what: str) -> None:
                          "octet.torch.load_fp8")
     if weight.layout != torch.strided:
         raise TypeError(f"{what}: expected a dense weight, found layout {weight.layout}")
+    if weight.dim() != dims:
+        raise ValueError(f"{what}: expected a weight of {dims} dimensions, found {tuple(weight.shape)}")
     if weight.numel() == 0:
         raise ValueError(f"{what}: its weight {tuple(weight.shape)} has no elements")
 
@@ -125,6 +130,7 @@ class FP8Module(nn.Module):
                 source = self._source(name)
                 if source is None:
                     raise self._discarded(f"its FP8 weight cannot be made again on {device}")
+                self._check_new_source(name, source)
             for name in self._matrices:
                 source = self._source(name)
                 self._set(name, self._quantized(name, source), source)
@@ -150,8 +156,18 @@ class FP8Module(nn.Module):
         return _kernels.quantize(weight.detach().to("cpu"), self.options.weight_scale)
 
     def _set(self, name: str, made: tuple[Tensor, Tensor], source: Tensor) -> None:
-        self._buffers[f"{name}_codes"], self._buffers[f"{name}_scale"] = made
+        # In this order: a thread that reads codes, scale and again the same codes has a pair, and knows its source.
+        self._buffers[f"{name}_codes"] = None
+        self._buffers[f"{name}_scale"] = made[1]
         self._seen[name] = _mark(source)
+        self._buffers[f"{name}_codes"] = made[0]
+
+    def _fp8(self, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
+        """Codes and scale of each matrix, of one state of the sources; made where they are not there or outdated."""
+        with _kernels.lock:
+            if not self._fresh(device):
+                self.materialize_fp8_weight(device)
+            return {name: (self._buffers[f"{name}_codes"], self._buffers[f"{name}_scale"]) for name in self._matrices}
 
     def _device(self) -> torch.device:
         for name in self._matrices:
@@ -201,7 +217,7 @@ class FP8Module(nn.Module):
         raise NotImplementedError
 
     def __getstate__(self) -> dict:
-        state = dict(super().__getstate__())
+        state = dict(self.__dict__)
         state["_seen"] = sorted(self._seen)  # references are found again by name
         state["_stale"] = self._stale or (self.materialized and self._kept() is not None and
                                           not self._fresh(self._device()))
@@ -233,8 +249,17 @@ class FP8Module(nn.Module):
         if tuple(given.shape) != self._shape(name):
             errors.append(f"size mismatch for {prefix}{name}: expected {self._shape(name)}, found {tuple(given.shape)}")
             return
-        check_source(given, prefix + name)
-        self._sources[name] = given.detach().to("cpu", torch.bfloat16, copy=True)
+        check_source(given, prefix + name, len(self._shape(name)))
+        self._give_source(name, given.detach().to("cpu", torch.bfloat16, copy=True))
+
+    def _check_new_source(self, name: str, source: Tensor) -> None:
+        check_source(source, f"{self._what()}.{name}", len(self._shape(name)))
+        if tuple(source.shape) != self._shape(name):
+            raise ValueError(f"{self._what()}.{name}: expected a weight {self._shape(name)}, found {tuple(source.shape)}")
+
+    def _give_source(self, name: str, source: Tensor) -> None:
+        """Another source weight, in bfloat16 on the CPU; the codes are made again at the next forward."""
+        self._sources[name] = source
         self._buffers[f"{name}_codes"] = self._buffers[f"{name}_scale"] = None
         self._seen.pop(name, None)
         self._stale = False

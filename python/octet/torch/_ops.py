@@ -41,6 +41,12 @@ def _requantize_if_changed(weight: Optional[Tensor], version: Optional[Tensor], 
 def fp8_linear(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], weight: Optional[Tensor],
                version: Optional[Tensor], out_features: int, out_dtype: torch.dtype) -> Tensor:
     """y = x w^T + bias with x [..., K] in FP8; `weight` and `version` only where the source is kept."""
+    if x.dtype not in _kernels.WEIGHT_DTYPES or out_dtype not in _kernels.DTYPE_NUMBERS:
+        raise TypeError(f"octet::fp8_linear: takes float16 to float64 and gives float16, bfloat16 or float32, found "
+                        f"{x.dtype} and {out_dtype}")
+    if x.dim() == 0:
+        raise ValueError("octet::fp8_linear: expected at least one dimension, found a scalar")
+    _kernels.check_codes(codes, scale, out_features, x.shape[-1])
     _requantize_if_changed(weight, version, codes, scale)
     return _kernels.multiply(x, codes, scale, bias, out_features, out_dtype)
 
@@ -53,6 +59,7 @@ def _(x, codes, scale, bias, weight, version, out_features, out_dtype):
 @torch.library.custom_op("octet::fp8_dequantize", mutates_args=(), device_types="cpu")
 def fp8_dequantize(codes: Tensor, scale: Tensor, rows: int, cols: int) -> Tensor:
     """The weight that the multiply sees, float32 [N, K]."""
+    _kernels.check_codes(codes, scale, rows, cols)
     return _kernels.dequantize(codes, scale, rows, cols)
 
 
