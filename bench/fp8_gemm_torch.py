@@ -2,14 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """FP8Linear against torch, paired: each figure is the median over rounds in which octet, F.linear in bfloat16 and
 torch._scaled_mm take turns. Through Python, the quantization of the activations included. Weights are cold: copies
-rotate through 256 MiB. Also the time of a call that has next to nothing to multiply.
+rotate through 256 MiB. Also the share of what the vector units reach in a loop of multiplications alone, taken in the
+same rounds, and the time of a call that has next to nothing to multiply.
 
-    PYTHONPATH=build/dev/python python bench/fp8_gemm_torch.py [--quick] [--json FILE]
+    PYTHONPATH=build/dev/python python bench/fp8_gemm_torch.py [--quick] [--one-thread] [--json FILE]
+
+--one-thread runs everything on one thread and counts the time that this thread itself was running: for a machine that
+is shared with other work, whose waits it leaves out.
 """
 import argparse
 import json
 import statistics
 import time
+from typing import Callable
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +30,21 @@ ROUND_SECONDS = 4.0  # of one contender of one case; a slower one gets one call
 ROUNDS = 15
 
 
-def seconds(call) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+class Stopwatch:
+    """Times calls: by the wall, or by what the calling thread itself was running."""
+
+    def __init__(self, one_thread: bool) -> None:
+        self.one_thread = one_thread
+        self._now: Callable[[], float] = time.thread_time if one_thread else time.perf_counter
+
+    def seconds(self, call) -> float:
+        start = self._now()
+        call()
+        return self._now() - start
+
+    def ceiling(self) -> float:
+        """Multiplications and additions a second, at the most, now."""
+        return runtime().multiply_ceiling(self.one_thread)
 
 
 class Case:
@@ -68,61 +84,65 @@ class Case:
             raise SystemExit(f"{self.n}x{self.k}: octet is {error:.3f} away from bfloat16")
 
 
-def measure(case: Case, tokens: int, rounds: int) -> dict:
+def measure(case: Case, tokens: int, rounds: int, watch: Stopwatch) -> dict:
     x = torch.randn(tokens, case.k, dtype=torch.bfloat16)
     case.check(x)
     contenders = {"octet": case.octet, "bf16": case.torch_bf16, "scaled_mm": case.torch_scaled_mm}
     times = {name: [] for name in contenders}
+    shares = []
+    work = 2.0 * tokens * case.n * case.k
     for _ in range(rounds):
         for name, call in contenders.items():
             if sum(times[name]) < ROUND_SECONDS:
                 case.turn += 1
-                times[name].append(seconds(lambda: call(x)))
+                times[name].append(watch.seconds(lambda: call(x)))
+                if name == "octet":
+                    shares.append(work / times[name][-1] / watch.ceiling())
     medians = {name: statistics.median(values) for name, values in times.items()}
-    work = 2.0 * tokens * case.n * case.k
     return {"n": case.n, "k": case.k, "tokens": tokens, "milliseconds": {a: 1e3 * b for a, b in medians.items()},
             "gigaflops": {name: work / value / 1e9 for name, value in medians.items()},
-            "over_bf16": medians["bf16"] / medians["octet"], "over_scaled_mm": medians["scaled_mm"] / medians["octet"]}
+            "over_bf16": medians["bf16"] / medians["octet"], "over_scaled_mm": medians["scaled_mm"] / medians["octet"],
+            "of_ceiling": statistics.median(shares)}
 
 
-def multiply_peak() -> float:
-    """What torch's float32 multiply reaches on this machine, in GFLOP/s: the yardstick where no bf16 unit is."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    return 2.0 * 1024**3 / min(seconds(lambda: a @ b) for _ in range(8)) / 1e9
-
-
-def overhead(storage: str) -> float:
-    """Microseconds of a call of a 16 x 16 layer."""
+def overhead(storage: str, watch: Stopwatch) -> float:
+    """Microseconds of a call of a 16 x 16 layer: medians of many, each over some calls."""
     layer = FP8Linear(nn.Linear(16, 16, dtype=torch.bfloat16), options=FP8GemmOptions(fp16_weight_storage=storage))
     x = torch.randn(1, 16, dtype=torch.bfloat16)
-    return 1e6 * statistics.median(seconds(lambda: layer(x)) for _ in range(5000))
+    calls = 50
+    return 1e6 * statistics.median(watch.seconds(lambda: [layer(x) for _ in range(calls)]) for _ in range(200)) / calls
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one small shape, few rounds")
+    parser.add_argument("--one-thread", action="store_true", help="one thread, its own time")
+    parser.add_argument("--tokens", type=int, choices=TOKENS, action="append", help="only so many")
     parser.add_argument("--shape", type=int, choices=range(len(SHAPES)), help="only this shape: 0, 1 or 2")
     parser.add_argument("--json", help="write the figures to this file")
     arguments = parser.parse_args()
     torch.manual_seed(0)
+    if arguments.one_thread:
+        torch.set_num_threads(1)
+    watch = Stopwatch(arguments.one_thread)
     with torch.inference_mode():
-        results = {"device": runtime().describe(), "torch": torch.__version__, "multiply_peak_gigaflops": multiply_peak(),
-                   "call_microseconds": {kind: overhead(kind) for kind in ("discard", "cpu_offload", "keep")},
+        results = {"device": runtime().describe(), "torch": torch.__version__, "ceiling_gigaflops": watch.ceiling() / 1e9,
+                   "call_microseconds": {kind: overhead(kind, watch) for kind in ("discard", "cpu_offload", "keep")},
                    "cases": []}
-        print(f"{results['device']}, torch {results['torch']}; torch float32 multiply "
-              f"{results['multiply_peak_gigaflops']:.0f} GFLOP/s; a call of a 16 x 16 layer: "
+        print(f"{results['device']}, torch {results['torch']}; ceiling "
+              f"{results['ceiling_gigaflops']:.0f} GFLOP/s; a call of a 16 x 16 layer: "
               + ", ".join(f"{kind} {value:.1f} us" for kind, value in results["call_microseconds"].items()), flush=True)
-        print("| N x K | tokens | octet | bf16 F.linear | _scaled_mm | octet / bf16 | octet / _scaled_mm |")
-        print("|---|---|---|---|---|---|---|", flush=True)
+        print("| N x K | tokens | octet | bf16 F.linear | _scaled_mm | octet / bf16 | octet / _scaled_mm | of the ceiling |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
         shapes = SHAPES if arguments.shape is None else SHAPES[arguments.shape:arguments.shape + 1]
         for n, k in shapes[:1] if arguments.quick else shapes:
             case = Case(n, k, 2 if arguments.quick else max(2, COLD_BYTES // (n * k)))
-            for tokens in TOKENS[:2] if arguments.quick else TOKENS:
-                result = measure(case, tokens, 3 if arguments.quick else ROUNDS)
+            for tokens in TOKENS[:2] if arguments.quick else arguments.tokens or TOKENS:
+                result = measure(case, tokens, 3 if arguments.quick else ROUNDS, watch)
                 results["cases"].append(result)
                 rates = [f"{result['gigaflops'][name]:.1f}" for name in ("octet", "bf16", "scaled_mm")]
                 print(f"| {n} x {k} | {tokens} | {' | '.join(rates)} | {result['over_bf16']:.2f} | "
-                      f"{result['over_scaled_mm']:.1f} |", flush=True)
+                      f"{result['over_scaled_mm']:.1f} | {result['of_ceiling']:.2f} |", flush=True)
             del case
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

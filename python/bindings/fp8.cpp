@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <mutex>
 
+#include "octet/backend/cpu/ceilings.h"
 #include "octet/backend/factory.h"
 #include "python/bindings/bindings.h"
 
@@ -66,6 +67,17 @@ class Fp8Runtime {
   [[nodiscard]] std::string describe() { return backend_->describe(); }
   [[nodiscard]] int64_t packed_bytes(int64_t rows, int64_t cols) const {
     return matrix_bytes(backend_->weight_layout(), DType::kF8E4M3, rows, cols);
+  }
+
+  /// Operations a second that the vector units reach here and now in a loop of multiplications alone,
+  /// bfloat16 ones where the processor has them: what a benchmark measures against. Of one thread's own time
+  /// on request.
+  [[nodiscard]] double multiply_ceiling(bool thread_time) {
+    const nb::gil_scoped_release released;
+    const std::lock_guard lock(mutex_);
+    Ceilings ceilings(supported_isas().back(), backend_->threads(),
+                      thread_time ? Stopwatch::kThread : Stopwatch::kWall);
+    return ceilings.bf16_flops();
   }
 
   /// source [N, K] -> codes (zero-filled before) and scales [N].
@@ -129,6 +141,7 @@ void register_fp8(nb::module_& module) {
       .def_prop_ro("threads", &Fp8Runtime::threads)
       .def("describe", &Fp8Runtime::describe)
       .def("packed_bytes", &Fp8Runtime::packed_bytes)
+      .def("multiply_ceiling", &Fp8Runtime::multiply_ceiling, nb::arg("thread_time") = false)
       .def("quantize",
            [](Fp8Runtime& self, uintptr_t source, int dtype, int64_t stride, int64_t n, int64_t k,
               Fp8WeightScale granularity, uintptr_t codes, uintptr_t scales) {

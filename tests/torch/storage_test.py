@@ -169,6 +169,18 @@ def test_inputs_on_the_meta_device_use_the_source_weight():
         FP8Linear(linear())(torch.zeros(2, 130, device="meta"))
 
 
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_default_device_changes_neither_codes_nor_outputs(kind):
+    layer, x = linear(), torch.randn(2, 130, dtype=torch.bfloat16)
+    with torch.device("meta"), torch.no_grad():
+        wrapped = FP8Linear(layer, options=stored(kind, materialize_fp8_on_wrap=False))
+        for given in (x, x.double(), x[None], x.t().contiguous().t()):
+            y = wrapped(given)
+            assert y.is_cpu
+            close(y, reference(given, layer.weight, layer.bias))
+        assert wrapped.dequantized_weight().is_cpu
+
+
 def test_devices_decide_where_the_fp8_multiply_runs():
     layer = linear()
     for storage in STORAGES:

@@ -81,8 +81,8 @@ def quantize(source: Tensor, weight_scale: str) -> tuple[Tensor, Tensor]:
             source = source.to(torch.bfloat16)
         if source.stride(1) != 1 and cols > 1:
             source = source.contiguous()
-        codes = torch.zeros(packed_shape(rows, cols), dtype=torch.uint8)
-        scales = torch.zeros(rows, dtype=torch.float32)
+        codes = torch.zeros(packed_shape(rows, cols), dtype=torch.uint8, device="cpu")
+        scales = torch.zeros(rows, dtype=torch.float32, device="cpu")
         runtime().quantize(source.data_ptr(), DTYPE_NUMBERS[source.dtype], source.stride(0), rows, cols,
                            _SCALES[weight_scale], codes.data_ptr(), scales.data_ptr())
         return codes, scales[:1].clone() if weight_scale == "tensor" else scales
@@ -101,7 +101,7 @@ def unpack(codes: Tensor, rows: int, cols: int) -> Tensor:
     """Codes of the kernels' layout as uint8 [N, K]; those of another device are so already."""
     if codes.dim() == 2:
         return codes
-    plain = torch.empty((rows, cols), dtype=torch.uint8)
+    plain = torch.empty((rows, cols), dtype=torch.uint8, device="cpu")
     runtime().unpack(codes.data_ptr(), rows, cols, plain.data_ptr())
     return plain
 
@@ -110,7 +110,7 @@ def pack(plain: Tensor) -> Tensor:
     """uint8 [N, K] on the CPU in the layout of the kernels."""
     plain = plain.contiguous()
     rows, cols = plain.shape
-    codes = torch.zeros(packed_shape(rows, cols), dtype=torch.uint8)
+    codes = torch.zeros(packed_shape(rows, cols), dtype=torch.uint8, device="cpu")
     runtime().pack(plain.data_ptr(), rows, cols, codes.data_ptr())
     return codes
 
@@ -125,16 +125,19 @@ def multiply(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], ro
              out_dtype: torch.dtype) -> Tensor:
     """y = x w^T + bias: x [..., K] float16, bfloat16, or float32 and float64, which are rounded to bfloat16 first -> y
     [..., N]. No autograd."""
-    if x.dtype == torch.float64:
-        x = x.to(torch.bfloat16)
+    # Written for few calls into torch: each takes a fair part of a microsecond.
+    number = DTYPE_NUMBERS.get(x.dtype)
+    if number is None:
+        x, number = x.to(torch.bfloat16), DTYPE_NUMBERS[torch.bfloat16]
     shape = x.shape
-    cols = shape[-1]
+    cols = stride = shape[-1]
     flat = len(shape) == 2
-    if flat and x.stride(1) == 1:
-        tokens, stride = shape[0], x.stride(0)
-    else:
-        x = x.contiguous()
-        tokens, stride = x.numel() // cols, cols
+    if not x.is_contiguous():
+        if flat and x.stride(1) == 1:
+            stride = x.stride(0)
+        else:
+            x = x.contiguous()
+    tokens = shape[0] if flat else x.numel() // cols
     if bias is None:
         bias_address, bias_number = 0, 0
     else:
@@ -145,8 +148,8 @@ def multiply(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], ro
             bias = bias.detach().to(device="cpu", dtype=torch.float32).contiguous()
             bias_number = 0
         bias_address = bias.data_ptr()
-    y = torch.empty((tokens, rows), dtype=out_dtype)
-    runtime().linear(x.data_ptr(), DTYPE_NUMBERS[x.dtype], tokens, stride, codes.data_ptr(), scale.data_ptr(),
+    y = x.new_empty(tokens, rows, dtype=out_dtype)  # on the CPU whatever the default device
+    runtime().linear(x.data_ptr(), number, tokens, stride, codes.data_ptr(), scale.data_ptr(),
                      scale.numel() == 1, rows, cols, bias_address, bias_number, y.data_ptr(),
                      DTYPE_NUMBERS[out_dtype])
     return y if flat else y.view(*shape[:-1], rows)

@@ -175,10 +175,10 @@ class FP8Linear(FP8Module):
             return self._forward_traced(input)
         buffers = self._buffers
         codes, scale = buffers["weight_codes"], buffers["weight_scale"]
-        dtype = input.dtype
+        dtype, shape = input.dtype, input.shape
         # The common case in as few steps as Python allows; everything else is sorted out below.
         if (codes is None or not self._direct or self._stale or dtype not in DTYPE_NUMBERS or
-                input.ndim == 0 or input.shape[-1] != self.in_features or not input.is_cpu or not codes.is_cpu or
+                not shape or shape[-1] != self.in_features or not input.is_cpu or not codes.is_cpu or
                 input.layout is not torch.strided):
             return self._forward_checked(input)
         linear = self._modules.get("linear")
@@ -232,12 +232,12 @@ class FP8Linear(FP8Module):
         if self.options.fp16_weight_storage == "keep":
             # For compiled graphs, in which Python's own bookkeeping is not run again.
             with torch.inference_mode(False):
-                self._version_tensor = torch.tensor(_kernels.version_of(source))
+                self._version_tensor = torch.tensor(_kernels.version_of(source), device="cpu")
 
     def __setstate__(self, state: dict) -> None:
         super().__setstate__(state)
         if "_version_tensor" in self.__dict__:
-            self._version_tensor = torch.tensor(_kernels.version_of(self._source("weight")))
+            self._version_tensor = torch.tensor(_kernels.version_of(self._source("weight")), device="cpu")
 
     def _dtypes(self, dtype: torch.dtype) -> tuple[torch.dtype, Optional[torch.dtype]]:
         """Of the multiply's output, and what that is cast to after it, if anything."""
