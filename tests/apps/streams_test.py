@@ -4,6 +4,7 @@
 import os
 import pathlib
 import pty
+import re
 import signal
 import subprocess
 import time
@@ -69,8 +70,19 @@ class CtrlC(OctetTest):
     def interrupted(self, process, signals=(signal.SIGINT,)):
         for number in signals:
             process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=TIMEOUT)
         return process.returncode, out.decode(), err.decode()
+
+    def wait_until_caught(self, process):
+        """Until the process, which says nothing before it reads, has its handler of SIGINT."""
+        status = pathlib.Path(f"/proc/{process.pid}/status")
+        end = time.monotonic() + TIMEOUT
+        while time.monotonic() < end:
+            caught = int(re.search(r"SigCgt:\s*([0-9a-f]+)", status.read_text())[1], 16)
+            if caught & 1 << (signal.SIGINT - 1):
+                return
+            time.sleep(0.01)
+        self.fail("no handler of SIGINT")
 
     def big_dummy(self):
         """The config of a model that takes a while to fill: half a billion weights."""
@@ -111,7 +123,7 @@ class CtrlC(OctetTest):
 
     def test_while_waiting_for_input_ends_with_130(self):
         process = self.start("tokenize", TINY, "-")
-        time.sleep(0.5)
+        self.wait_until_caught(process)
         code, _, err = self.interrupted(process)
         self.assertEqual(code, 130, err)
 
