@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstring>
+#include <utility>
 
 #include "octet/backend/cpu/multiply_formats-inl.h"
 #include "octet/backend/cpu/multiply_kernels.h"
@@ -25,11 +26,6 @@ inline constexpr int64_t kChunkBytes = kChunkCells * W::Decoded::kCells / W::kCe
 /// Where each token's pass is short, a chunk and the next one share the first cache with x.
 template <class W>
 inline constexpr int64_t kFusedBytes = kLanes < 16 ? 16384 : kChunkBytes<W> / 2;
-
-/// Has the compiler load again what it has loaded before, in place of holding it in registers it lacks.
-[[gnu::always_inline]] inline void forget_loads() {
-  asm volatile("" ::: "memory");
-}
 
 /// What a loop over a strip of rows works on.
 struct Strip {
@@ -64,14 +60,25 @@ inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups,
   }
 }
 
+/// One column of the vectors of rows v and v + 1, widened from memory, for T tokens.
+template <class W, int V, int T, int kColumn>
+[[gnu::always_inline]] inline void multiply_column(const std::byte* at, const std::byte* x, int64_t stride,
+                                                   int v, F32 (&sum)[T][V]) {
+  // What watches for specials and the sums of a whole tile leave no register for constants.
+  constexpr bool kFull = W::kHasSpecials && T * V == kTileTokens * kTileVectors;
+  const F32 first = W::template widen_lanes<kFull>(load_lanes(at), kColumn);
+  const F32 second = W::template widen_lanes<kFull>(load_lanes(at + kLanes * 4), kColumn);
+#pragma GCC unroll 16
+  for (int t = 0; t < T; ++t)
+    add_products<kColumn * 4>(first, second, x, t * stride, sum[t][v], sum[t][v + 1]);
+}
+
 /// Several tokens where registers are few: every column is widened from memory when its turn comes, so that
 /// beside the sums only two vectors of one column and one cell of x are held.
 template <class W, int V, int T, int64_t kGroupBytes>
 inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
   const std::byte* w = strip.weights;
   const std::byte* x = strip.x;
-  const int64_t stride = strip.x_stride;
-  constexpr bool kFull = T * V == kTileTokens * kTileVectors;  // the sums leave no register for constants
   for (int64_t g = 0; g < strip.groups; ++g) {
 #pragma GCC unroll 8
     for (int v = 0; v < V; v += 2) {
@@ -81,18 +88,9 @@ inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specia
         specials.see(load_lanes(at));
         specials.see(load_lanes(at + kLanes * 4));
       }
-#pragma GCC unroll 4
-      for (int j = 0; j < W::kCells; ++j) {
-        const typename W::Operand first = W::template widen_lanes<kFull>(load_lanes(at), j);
-        const typename W::Operand second = W::template widen_lanes<kFull>(load_lanes(at + kLanes * 4), j);
-#pragma GCC unroll 16
-        for (int t = 0; t < T; ++t) {
-          const typename W::Operand cell = W::broadcast(x + t * stride + j * 4);
-          sum[t][v] = W::multiply_add(first, cell, sum[t][v]);
-          sum[t][v + 1] = W::multiply_add(second, cell, sum[t][v + 1]);
-          forget_loads();
-        }
-      }
+      [&]<int... kColumn>(std::integer_sequence<int, kColumn...>) __attribute__((always_inline)) {
+        (multiply_column<W, V, T, kColumn>(at, x, strip.x_stride, v, sum), ...);
+      }(std::make_integer_sequence<int, W::kCells>{});
     }
     w += kGroupBytes;
     x += W::kCells * 4;
@@ -253,8 +251,7 @@ inline void multiply_few(const Chunk& c, Specials& specials) {
 template <class W>
 inline void multiply_chunk(const Chunk& c, Specials& specials) {
   if (!W::kIsDecoded && c.tokens > kFusedLimit) return multiply_decoded<W>(c, specials);
-  const int64_t most = fused_tokens(W::kCells, c.tokens);
-  const int64_t tiles = (c.tokens + most - 1) / most;
+  const int64_t tiles = (c.tokens + kFusedTokens - 1) / kFusedTokens;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t begin = c.tokens * tile / tiles;
     Chunk part = c;

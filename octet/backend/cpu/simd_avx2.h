@@ -17,9 +17,6 @@ inline constexpr int kFusedLimit = 64;
 constexpr int fused_vectors(int tokens) {
   return tokens == 1 ? 8 : tokens <= 3 ? 4 : 2;
 }
-constexpr int64_t fused_tokens(int cells, int64_t tokens) {
-  return cells == 4 && tokens >= 3 * kFusedTokens ? 5 : kFusedTokens;
-}
 inline constexpr bool kDecodesToHalves = true;
 
 using F32 = __m256;
@@ -73,6 +70,19 @@ inline F32 div(F32 a, F32 b) {
 }
 inline F32 fma(F32 a, F32 b, F32 c) {
   return _mm256_fmadd_ps(a, b, c);
+}
+/// first += a * c, second += b * c, c the float at x + row + kOffset: in the registers where the sums are,
+/// and with this very address. Sixteen registers of either kind do not allow for what compilers make of it.
+template <int kOffset>
+[[gnu::always_inline]] inline void add_products(F32 a, F32 b, const std::byte* x, int64_t row, F32& first,
+                                                F32& second) {
+  F32 cell;
+  asm("vbroadcastss %c[offset](%[x],%[row]), %[cell]\n\t"
+      "vfmadd231ps %[cell], %[a], %[first]\n\t"
+      "vfmadd231ps %[cell], %[b], %[second]"
+      : [first] "+x"(first), [second] "+x"(second), [cell] "=&x"(cell)
+      : [a] "x"(a), [b] "x"(b), [x] "r"(x), [row] "r"(row), [offset] "i"(kOffset),
+        "m"(*reinterpret_cast<const float(*)[]>(x)));
 }
 inline F32 max(F32 a, F32 b) {
   return _mm256_max_ps(a, b);

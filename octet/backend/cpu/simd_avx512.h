@@ -17,9 +17,6 @@ inline constexpr int kFusedLimit = 20;
 constexpr int fused_vectors(int tokens) {
   return tokens <= 3 ? 4 : 2;
 }
-constexpr int64_t fused_tokens(int, int64_t) {
-  return kFusedTokens;
-}
 inline constexpr bool kDecodesToHalves = false;
 
 using F32 = __m512;
@@ -73,6 +70,12 @@ inline F32 div(F32 a, F32 b) {
 }
 inline F32 fma(F32 a, F32 b, F32 c) {
   return _mm512_fmadd_ps(a, b, c);
+}
+template <int kOffset>
+inline void add_products(F32 a, F32 b, const std::byte* x, int64_t row, F32& first, F32& second) {
+  const F32 cell = broadcast_f32(x + row + kOffset);
+  first = fma(a, cell, first);
+  second = fma(b, cell, second);
 }
 inline F32 max(F32 a, F32 b) {
   return _mm512_max_ps(a, b);

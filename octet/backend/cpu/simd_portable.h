@@ -24,11 +24,6 @@ inline constexpr int kFusedLimit = 4;
 constexpr int fused_vectors(int tokens) {
   return tokens == 1 ? 8 : tokens == 2 ? 4 : 2;
 }
-/// The most tokens of one such pass, of weights with so many columns in a lane: with four, the registers of
-/// the largest pass hold no constant, so that smaller ones are faster where there are many.
-constexpr int64_t fused_tokens(int, int64_t) {
-  return kFusedTokens;
-}
 
 /// Whether weights that are decoded ahead become bfloat16 (FP8 has no more bits) or float32: half the bytes
 /// to store and load again against one more step at each use.
@@ -98,6 +93,13 @@ inline F32 div(F32 a, F32 b) {
 /// would cost more than the whole multiply.
 inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
+}
+/// first += a * c, second += b * c, c the float at x + row + kOffset.
+template <int kOffset>
+inline void add_products(F32 a, F32 b, const std::byte* x, int64_t row, F32& first, F32& second) {
+  const F32 cell = broadcast_f32(x + row + kOffset);
+  first = fma(a, cell, first);
+  second = fma(b, cell, second);
 }
 /// The second operand where either is NaN, as x86 has it.
 inline F32 max(F32 a, F32 b) {
