@@ -12,7 +12,7 @@ namespace {
 
 /// Columns that pass through the buffer between rows and lanes at a time; the rows of the buffer are one
 /// cache line longer, so that those of a panel do not fall on each other in the cache.
-constexpr int64_t kChunkBytes = 1024;
+constexpr int64_t kChunkBytes = 2048;
 constexpr int64_t kChunkStride = kChunkBytes + 64;
 
 void check_place(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at) {
@@ -116,8 +116,8 @@ int64_t scale_rows_end(const QuantMatrixView& w, int64_t row, int64_t end) {
 /// Quantizes one tile after the other of a matrix, keeping the tables of the scales it has met.
 class TileQuantizer {
  public:
-  TileQuantizer(const Kernels& kernels, const QuantMatrixView& w, QuantizeKind kind)
-      : kernels_(kernels), w_(w), kind_(kind), mover_(kernels, w) {}
+  TileQuantizer(const Kernels& kernels, const QuantMatrixView& w, QuantizeKind kind, int64_t ahead)
+      : kernels_(kernels), w_(w), kind_(kind), mover_(kernels, w), ahead_(ahead) {}
 
   /// x: the element of the tile's first row and column, rows `x_stride` bytes apart.
   void run(const std::byte* x, int64_t x_stride, const Tile& tile) {
@@ -144,6 +144,7 @@ class TileQuantizer {
                                  .scale = w_.scale(r, c),
                                  .codes = into + down * stride + right,
                                  .rows = r_end - r,
+                                 .ahead = ahead_,
                                  .x_stride = x_stride,
                                  .codes_stride = stride};
         kernels_.quantize.quantize(kind_, run, table_of(r), sums_);
@@ -160,6 +161,7 @@ class TileQuantizer {
   QuantMatrixView w_;
   QuantizeKind kind_;
   LaneMover mover_;
+  int64_t ahead_;
   QuantizeSums sums_;
   MantissaTable tables_[kPanelRows];
   alignas(64) std::byte chunk_[kPanelRows * kChunkStride];
@@ -228,7 +230,7 @@ void CpuBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPla
                              .to = w.dtype,
                              .quotient = quotient_kind(w, rule.quotient),
                              .nan_saturates = rule.nan_saturates};
-  TileQuantizer quantizer(kernels_, w, kind);
+  TileQuantizer quantizer(kernels_, w, kind, x.rows() * x.row_stride() * dtype_size(x.dtype()));
   const int64_t chunk = w.layout == MatrixLayout::kRowMajor ? std::max<int64_t>(1, w.cols) : kChunkBytes;
   const int64_t size = dtype_size(x.dtype());
   for_tiles({at.row, at.row + x.rows(), at.col, at.col + x.cols()}, chunk, [&](const Tile& tile) {

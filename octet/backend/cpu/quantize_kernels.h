@@ -49,6 +49,7 @@ struct QuantizeRun {
   float scale = 1;
   std::byte* codes = nullptr;  ///< consecutive in each row
   int64_t rows = 1;
+  int64_t ahead = 0;         ///< bytes from x to what is read next of all: into the cache meanwhile
   int64_t x_stride = 0;      ///< bytes
   int64_t codes_stride = 0;  ///< bytes
 };

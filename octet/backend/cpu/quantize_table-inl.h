@@ -128,6 +128,7 @@ struct TurnArea {
   std::byte* codes;
   int64_t stride;  // bytes
   int64_t turns;   // of each row
+  int64_t ahead;   // bytes
 };
 
 /// Turns [turn, end) of an area, row after row; stops before one that holds a value out of the table's reach.
@@ -149,6 +150,7 @@ template <class Format>
       codes += area.stride - area.turns * kTableStep;
     }
     --left;
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(x) + area.ahead);
     const Halves a = load<Halves>(x);
     const Halves b = load<Halves>(x + 2 * kLanes);
     const Halves size_a = a & table.magnitude_bits;
@@ -176,7 +178,7 @@ inline void quantize_by_table(const QuantizeKind& kind, const QuantizeRun& run, 
   const TableLanes lanes = TableLanes::of<Format>(table);
   const Divisor by(kind.quotient, run.scale);
   const int64_t turns = run.count / kTableStep;
-  const TurnArea area = {x, run.x_stride / 2, run.codes, run.codes_stride, turns};
+  const TurnArea area = {x, run.x_stride / 2, run.codes, run.codes_stride, turns, run.ahead};
   const auto take_long = [&](int64_t row, int64_t i, int64_t count) {
     quantize_long<bfloat16, Format>(kind, by, x + row * area.x_stride + i, count,
                                     run.codes + row * area.stride + i, sums);
