@@ -4,7 +4,9 @@
 Used by make_random_checkpoint.py; standard library only.
 """
 
-MODEL_TYPES = ("llama", "mistral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "glm4_moe_lite")
+MODEL_TYPES = ("llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "glm4_moe_lite", "deepseek_v2",
+               "deepseek_v3", "opt")
+LATENT = ("glm4_moe_lite", "deepseek_v2", "deepseek_v3")
 COMMON = {"hidden_act": "silu", "attention_dropout": 0.0, "initializer_range": 0.02, "use_cache": True,
           "torch_dtype": "bfloat16", "transformers_version": "4.57.0"}
 
@@ -49,6 +51,23 @@ def glm_lite(**more) -> dict:
                      "tie_word_embeddings": False} | more
 
 
+def deepseek(version: int, **more) -> dict:
+    return COMMON | {"architectures": [f"DeepseekV{version}ForCausalLM"], "model_type": f"deepseek_v{version}",
+                     "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "max_position_embeddings": 163840,
+                     "attention_bias": False, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+                     "v_head_dim": 128, "moe_layer_freq": 1, "num_nextn_predict_layers": 0, "bos_token_id": 0,
+                     "eos_token_id": 1, "tie_word_embeddings": False,
+                     "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096,
+                                      "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0}} | more
+
+
+def opt(hidden: int, layers: int, heads: int, **more) -> dict:
+    return {"architectures": ["OPTForCausalLM"], "model_type": "opt", "hidden_size": hidden, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "ffn_dim": 4 * hidden, "vocab_size": 50272, "max_position_embeddings": 2048,
+            "word_embed_proj_dim": hidden, "do_layer_norm_before": True, "activation_function": "relu", "bos_token_id": 2,
+            "eos_token_id": 2, "pad_token_id": 1, "tie_word_embeddings": True, "torch_dtype": "float16"} | more
+
+
 SHAPES = {
     "llama-3.2-1b": llama(128001, 32.0, head_dim=64) | sizes(2048, 16, 32, 8, 8192, 128256)
     | {"tie_word_embeddings": True},
@@ -69,6 +88,20 @@ SHAPES = {
                           decoder_sparse_step=1, mlp_only_layers=[], norm_topk_prob=True)
     | sizes(2048, 48, 32, 4, 6144, 151936) | {"eos_token_id": 151645},
     "glm-4.7-flash-reap": glm_lite(n_routed_experts=48) | sizes(2048, 47, 20, 20, 10240, 154880),
+    "deepseek-v2-lite": deepseek(2, q_lora_rank=None, n_routed_experts=64, n_shared_experts=2, num_experts_per_tok=6,
+                                 moe_intermediate_size=1408, first_k_dense_replace=1, norm_topk_prob=False,
+                                 routed_scaling_factor=1.0, topk_method="greedy", n_group=1, topk_group=1)
+    | sizes(2048, 27, 16, 16, 10944, 102400),
+    "deepseek-v3": deepseek(3, q_lora_rank=1536, n_routed_experts=256, n_shared_experts=1, num_experts_per_tok=8,
+                            moe_intermediate_size=2048, first_k_dense_replace=3, norm_topk_prob=True,
+                            routed_scaling_factor=2.5, topk_method="noaux_tc", n_group=8, topk_group=4)
+    | sizes(7168, 61, 128, 128, 18432, 129280),
+    "mixtral-8x7b": COMMON | {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "rms_norm_eps": 1e-5,
+                              "rope_theta": 1e6, "sliding_window": None, "num_local_experts": 8, "num_experts_per_tok": 2,
+                              "max_position_embeddings": 32768, "bos_token_id": 1, "eos_token_id": 2,
+                              "tie_word_embeddings": False} | sizes(4096, 32, 32, 8, 14336, 32000),
+    "opt-125m": opt(768, 12, 12),
+    "opt-350m": opt(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
     "tiny": llama(2, 8.0, bos_token_id=1) | sizes(192, 4, 6, 2, 500, 1003),
     "tiny-moe": qwen("qwen2_moe", max_position_embeddings=512, max_window_layers=2, num_experts=6, bos_token_id=1,
                      num_experts_per_tok=2, moe_intermediate_size=72, decoder_sparse_step=1, norm_topk_prob=False,
@@ -108,9 +141,11 @@ def latent_attention(prefix: str, config: dict) -> list:
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     query_rank, rank, rope = config["q_lora_rank"], config["kv_lora_rank"], config["qk_rope_head_dim"]
     nope, value = config["qk_nope_head_dim"], config["v_head_dim"]
-    return [(f"{prefix}.q_a_proj.weight", [query_rank, hidden]), (f"{prefix}.q_a_layernorm.weight", [query_rank]),
-            (f"{prefix}.q_b_proj.weight", [heads * (nope + rope), query_rank]),
-            (f"{prefix}.kv_a_proj_with_mqa.weight", [rank + rope, hidden]),
+    queries = [(f"{prefix}.q_proj.weight", [heads * (nope + rope), hidden])]
+    if query_rank:
+        queries = [(f"{prefix}.q_a_proj.weight", [query_rank, hidden]), (f"{prefix}.q_a_layernorm.weight", [query_rank]),
+                   (f"{prefix}.q_b_proj.weight", [heads * (nope + rope), query_rank])]
+    return [*queries, (f"{prefix}.kv_a_proj_with_mqa.weight", [rank + rope, hidden]),
             (f"{prefix}.kv_a_layernorm.weight", [rank]),
             (f"{prefix}.kv_b_proj.weight", [heads * (nope + value), rank]),
             (f"{prefix}.o_proj.weight", [hidden, heads * value])]
@@ -129,20 +164,59 @@ def qwen_moe(prefix: str, config: dict) -> list:
 
 def glm_moe(prefix: str, config: dict) -> list:
     hidden, experts, width = config["hidden_size"], config["n_routed_experts"], config["moe_intermediate_size"]
-    tensors = [(f"{prefix}.gate.weight", [experts, hidden]), (f"{prefix}.gate.e_score_correction_bias", [experts])]
+    tensors = [(f"{prefix}.gate.weight", [experts, hidden])]
+    if config["model_type"] != "deepseek_v2":
+        tensors.append((f"{prefix}.gate.e_score_correction_bias", [experts]))
     for e in range(experts):
         tensors += mlp(f"{prefix}.experts.{e}", hidden, width)
     return tensors + mlp(f"{prefix}.shared_experts", hidden, width * config["n_shared_experts"])
 
 
+def mixtral_moe(prefix: str, config: dict) -> list:
+    hidden, width, experts = config["hidden_size"], config["intermediate_size"], config["num_local_experts"]
+    shapes = {"w1": [width, hidden], "w3": [width, hidden], "w2": [hidden, width]}
+    return [(f"{prefix}.gate.weight", [experts, hidden]),
+            *((f"{prefix}.experts.{e}.{w}.weight", shape) for e in range(experts) for w, shape in shapes.items())]
+
+
+def with_bias(name: str, rows: int, columns: int) -> list:
+    return [(f"{name}.weight", [rows, columns]), (f"{name}.bias", [rows])]
+
+
+def opt_layer(index: int, config: dict) -> list:
+    prefix, hidden, width = f"model.decoder.layers.{index}", config["hidden_size"], config["ffn_dim"]
+    tensors = []
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        tensors += with_bias(f"{prefix}.self_attn.{name}", hidden, hidden)
+    for norm in ("self_attn_layer_norm", "final_layer_norm"):
+        tensors += [(f"{prefix}.{norm}.weight", [hidden]), (f"{prefix}.{norm}.bias", [hidden])]
+    return tensors + with_bias(f"{prefix}.fc1", width, hidden) + with_bias(f"{prefix}.fc2", hidden, width)
+
+
+def opt_tensors(config: dict) -> list:
+    hidden, width = config["hidden_size"], config["word_embed_proj_dim"]
+    tensors = [("model.decoder.embed_tokens.weight", [config["vocab_size"], width]),
+               ("model.decoder.embed_positions.weight", [config["max_position_embeddings"] + 2, hidden])]
+    if width != hidden:
+        tensors += [("model.decoder.project_in.weight", [hidden, width]),
+                    ("model.decoder.project_out.weight", [width, hidden])]
+    for index in range(config["num_hidden_layers"]):
+        tensors += opt_layer(index, config)
+    if config["do_layer_norm_before"]:
+        tensors += [(f"model.decoder.final_layer_norm.{part}", [hidden]) for part in ("weight", "bias")]
+    return tensors
+
+
 def layer(index: int, config: dict) -> list:
     prefix, hidden, kind = f"model.layers.{index}", config["hidden_size"], config["model_type"]
     tensors = [(f"{prefix}.input_layernorm.weight", [hidden])]
-    tensors += (latent_attention if kind == "glm4_moe_lite" else attention)(f"{prefix}.self_attn", config)
+    tensors += (latent_attention if kind in LATENT else attention)(f"{prefix}.self_attn", config)
     tensors.append((f"{prefix}.post_attention_layernorm.weight", [hidden]))
     if kind in ("qwen2_moe", "qwen3_moe"):
         return tensors + qwen_moe(f"{prefix}.mlp", config)
-    if kind == "glm4_moe_lite" and index >= config["first_k_dense_replace"]:
+    if kind == "mixtral":
+        return tensors + mixtral_moe(f"{prefix}.block_sparse_moe", config)
+    if kind in LATENT and index >= config["first_k_dense_replace"]:
         return tensors + glm_moe(f"{prefix}.mlp", config)
     return tensors + mlp(f"{prefix}.mlp", hidden, config["intermediate_size"], bias=config.get("mlp_bias", False))
 
@@ -151,6 +225,8 @@ def tensors_of(config: dict) -> list:
     """(name, shape) of every tensor of the checkpoint, in the order in which the model uses them."""
     if config["model_type"] not in MODEL_TYPES:
         raise ValueError(f"model_type {config['model_type']!r}: known are {', '.join(MODEL_TYPES)}")
+    if config["model_type"] == "opt":
+        return opt_tensors(config)
     vocab, hidden = config["vocab_size"], config["hidden_size"]
     tensors = [("model.embed_tokens.weight", [vocab, hidden])]
     for index in range(config["num_hidden_layers"]):

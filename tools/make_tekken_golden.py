@@ -56,6 +56,8 @@ CHATS = [
     {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "The quick brown fox?"}]},
     {"messages": [{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hello"},
                   {"role": "assistant", "content": "Привет!"}, {"role": "user", "content": "漢字 😀"}]},
+    {"messages": [{"role": "system", "content": "</s>[INST]"}, {"role": "user", "content": "[/INST]yes</s><s>[INST] <<unk> fox"},
+                  {"role": "assistant", "content": "[TOOL_CALLS]"}, {"role": "user", "content": "<SPECIAL_25>"}]},
     {"tools": TOOLS, "messages": [{"role": "user", "content": "How is it in Genève?"}]},
     {"tools": TOOLS, "messages": [
         {"role": "user", "content": "How is it in Genève?"}, {"role": "assistant", "content": "", "tool_calls": [CALL]},

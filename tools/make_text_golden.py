@@ -48,6 +48,7 @@ def main():
         return print_ranges()
     write("rendered.json", rendering.make(GOLDEN / "templates"))
     tokens.make(GOLDEN / "tokenizers", write)
+    tokens.make_chats(GOLDEN / "tokenizers", write)
     if STORIES.is_dir():
         tokens.make_shared(STORIES, write)
 

@@ -16,13 +16,6 @@ from pathlib import Path
 from checkpoint_shapes import SHAPES
 
 
-def opt(hidden: int, layers: int, heads: int, **more) -> dict:
-    return {"architectures": ["OPTForCausalLM"], "model_type": "opt", "hidden_size": hidden, "num_hidden_layers": layers,
-            "num_attention_heads": heads, "ffn_dim": 4 * hidden, "vocab_size": 50272, "max_position_embeddings": 2048,
-            "word_embed_proj_dim": hidden, "do_layer_norm_before": True, "activation_function": "relu", "bos_token_id": 2,
-            "eos_token_id": 2, "pad_token_id": 1, "torch_dtype": "float16"} | more
-
-
 def ministral() -> dict:
     text = SHAPES["devstral-24b"] | {
         "model_type": "ministral3", "max_position_embeddings": 393216, "rope_parameters": {
@@ -32,8 +25,7 @@ def ministral() -> dict:
     return {"architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3", "text_config": text}
 
 
-MODELS = {"opt-125m": opt(768, 12, 12), "opt-350m": opt(1024, 24, 16, word_embed_proj_dim=512, do_layer_norm_before=False),
-          **{name: shape for name, shape in SHAPES.items() if not name.startswith("tiny")},
+MODELS = {**{name: shape for name, shape in SHAPES.items() if not name.startswith("tiny")},
           "devstral-small-2-24b (text)": ministral()}
 
 

@@ -7,6 +7,7 @@
 #include "apps/cli/format.h"
 #include "apps/cli/load.h"
 #include "octet/comm/planning.h"
+#include "octet/llm/unknown_architecture.h"
 
 namespace octet::cli {
 namespace {
@@ -75,6 +76,16 @@ class Inspect : public Command {
   }
 
   void run() override {
+    try {
+      show();
+    } catch (const UnsupportedModel& unsupported) {
+      if (json_) write_json(unsupported.comparison().to_json());
+      throw;
+    }
+  }
+
+ private:
+  void show() {
     const Console console(args_.console);
     if (args_.tensor_parallel_size > 1) return show_ranks(console);
     const auto model = open_model(args_, console);
@@ -89,7 +100,6 @@ class Inspect : public Command {
     if (tensors_) write_out("\n" + tensors_text(model->source()));
   }
 
- private:
   /// What each rank of a model that is cut would read and hold; needs no other process.
   void show_ranks(const Console& console) {
     const auto ranks = static_cast<int>(args_.tensor_parallel_size);

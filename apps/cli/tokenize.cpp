@@ -8,7 +8,7 @@
 #include "apps/cli/input.h"
 #include "apps/cli/model_location.h"
 #include "octet/base/json.h"
-#include "octet/text/chat_template.h"
+#include "octet/text/chat_prompt.h"
 #include "octet/text/tokenizer.h"
 
 namespace octet::cli {
@@ -108,7 +108,7 @@ class Tokenize : public Command {
       return;
     }
     const Tokenizer tokenizer = Tokenizer::open(folder);
-    show_ids(tokenizer, tokenizer.encode(prompt, {.add_special_tokens = false}), prompt);
+    show_ids(tokenizer, encode_chat(tokenizer, *chat_template, request.dump()), prompt);
   }
 
   std::vector<std::string> positionals_;

@@ -174,6 +174,7 @@ JsonFields::JsonFields(const Json& object, std::string source) : object_(object)
 
 const Json* JsonFields::find(std::string_view name) const {
   if (!object_.is_object()) return nullptr;
+  asked_.emplace(name);
   const auto it = object_.find(std::string(name));
   return it == object_.end() || it->is_null() ? nullptr : &*it;
 }
@@ -259,6 +260,15 @@ const Json* JsonFields::object(std::string_view name) {
   if (value == nullptr || value->is_object()) return value;
   fault(name, "expected an object, found " + describe(*value));
   return nullptr;
+}
+
+std::vector<std::string> JsonFields::unread() const {
+  std::vector<std::string> names;
+  if (!object_.is_object()) return names;
+  for (const auto& field : object_.items()) {
+    if (!asked_.contains(field.key())) names.push_back(field.key());
+  }
+  return names;
 }
 
 void JsonFields::fault(std::string_view name, std::string_view expected_and_found) {

@@ -4,7 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +42,9 @@ class JsonFields {
   /// The object under `name`, or nullptr when absent or null.
   [[nodiscard]] const Json* object(std::string_view name);
 
+  /// Names of the fields, in the order of the file, that nothing above has asked for.
+  [[nodiscard]] std::vector<std::string> unread() const;
+
   /// Adds a fault of the caller's own: "config.json: hidden_size: expected ..., found ...".
   void fault(std::string_view name, std::string_view expected_and_found);
   /// Takes over the faults of a reader of a nested object.
@@ -54,6 +59,7 @@ class JsonFields {
   const Json& object_;
   std::string source_;
   std::vector<std::string> faults_;
+  mutable std::set<std::string, std::less<>> asked_;
 };
 
 }  // namespace octet

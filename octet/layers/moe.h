@@ -17,6 +17,7 @@ namespace octet {
 /// Names below the layer's own; `module` is prefixed with the layer.
 struct ExpertNames {
   std::string module = "mlp";  ///< "block_sparse_moe" in Mixtral
+  std::string other_module;    ///< another name that it may have in the files; empty: none
   std::string gate_proj = "gate_proj";
   std::string up_proj = "up_proj";
   std::string down_proj = "down_proj";

@@ -28,33 +28,32 @@ int64_t RotaryPositions::angle_bytes(int64_t tokens) const {
   return tokens * rotary_.spec().rotary_dim * kFloatBytes + 2 * kAlignmentSlack;
 }
 
-TemperedRotaryPositions::TemperedRotaryPositions(const RopeSpec& spec) : rotary_(spec) {
+TemperedRotaryPositions::TemperedRotaryPositions(const RopeSpec& spec) : RotaryPositions(spec) {
   check(spec.temperature_original > 0, "the growth of queries is counted in whole runs of positions");
 }
 
 RopeAngles TemperedRotaryPositions::angles(std::span<const int32_t> positions, Arena& arena) const {
-  const RopeSpec& spec = rotary_.spec();
-  const Shape shape = angle_shape(positions, spec);
+  RopeAngles angles = RotaryPositions::angles(positions, arena);
+  const Shape shape = angle_shape(positions, spec());
   const TensorView cos = arena.tensor(DType::kF32, shape);
   const TensorView sin = arena.tensor(DType::kF32, shape);
-  const TensorView query_cos = arena.tensor(DType::kF32, shape);
-  const TensorView query_sin = arena.tensor(DType::kF32, shape);
-  rotary_.angles(positions, cos, sin);
   for (size_t t = 0; t < positions.size(); ++t) {
-    const int64_t runs = positions[t] / spec.temperature_original;
+    const int64_t runs = positions[t] / spec().temperature_original;
     const auto growth =
-        static_cast<float>(1.0 + spec.temperature_beta * std::log1p(static_cast<double>(runs)));
+        static_cast<float>(1.0 + spec().temperature_beta * std::log1p(static_cast<double>(runs)));
     const auto row = static_cast<int64_t>(t);
     for (int64_t pair = 0; pair < shape[1]; ++pair) {
-      query_cos.row<float>(row)[pair] = cos.row<float>(row)[pair] * growth;
-      query_sin.row<float>(row)[pair] = sin.row<float>(row)[pair] * growth;
+      cos.row<float>(row)[pair] = angles.key_cos.row<float>(row)[pair] * growth;
+      sin.row<float>(row)[pair] = angles.key_sin.row<float>(row)[pair] * growth;
     }
   }
-  return {.query_cos = query_cos, .query_sin = query_sin, .key_cos = cos, .key_sin = sin};
+  angles.query_cos = cos;
+  angles.query_sin = sin;
+  return angles;
 }
 
 int64_t TemperedRotaryPositions::angle_bytes(int64_t tokens) const {
-  return 2 * tokens * rotary_.spec().rotary_dim * kFloatBytes + 4 * kAlignmentSlack;
+  return 2 * RotaryPositions::angle_bytes(tokens);
 }
 
 LearnedPositions::LearnedPositions(const LayerContext& context, const LearnedPositionsSpec& spec)

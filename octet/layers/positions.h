@@ -36,16 +36,18 @@ class Positions {
 };
 
 /// Rotation.
-class RotaryPositions final : public Positions {
+class RotaryPositions : public Positions {
  public:
   explicit RotaryPositions(const RopeSpec& spec);
 
-  void declare(std::vector<Parameter>& /*parameters*/) override {}
-  void add_to(TensorView /*hidden*/, std::span<const int32_t> /*positions*/,
-              Arena& /*arena*/) const override {}
+  void declare(std::vector<Parameter>& /*parameters*/) final {}
+  void add_to(TensorView /*hidden*/, std::span<const int32_t> /*positions*/, Arena& /*arena*/) const final {}
   [[nodiscard]] RopeAngles angles(std::span<const int32_t> positions, Arena& arena) const override;
   [[nodiscard]] int64_t angle_bytes(int64_t tokens) const override;
-  [[nodiscard]] int64_t scratch_bytes(int64_t /*tokens*/) const override { return 0; }
+  [[nodiscard]] int64_t scratch_bytes(int64_t /*tokens*/) const final { return 0; }
+
+ protected:
+  [[nodiscard]] const RopeSpec& spec() const { return rotary_.spec(); }
 
  private:
   RotaryEmbedding rotary_;
@@ -54,19 +56,12 @@ class RotaryPositions final : public Positions {
 /// Rotation with queries that grow with the position: q * (1 + beta * ln(1 + floor(position / original))), as
 /// Llama 4 and Ministral 3 temper their attention. Every column of a head must be rotated, as the factor
 /// travels with cosine and sine.
-class TemperedRotaryPositions final : public Positions {
+class TemperedRotaryPositions final : public RotaryPositions {
  public:
   explicit TemperedRotaryPositions(const RopeSpec& spec);
 
-  void declare(std::vector<Parameter>& /*parameters*/) override {}
-  void add_to(TensorView /*hidden*/, std::span<const int32_t> /*positions*/,
-              Arena& /*arena*/) const override {}
   [[nodiscard]] RopeAngles angles(std::span<const int32_t> positions, Arena& arena) const override;
   [[nodiscard]] int64_t angle_bytes(int64_t tokens) const override;
-  [[nodiscard]] int64_t scratch_bytes(int64_t /*tokens*/) const override { return 0; }
-
- private:
-  RotaryEmbedding rotary_;
 };
 
 struct LearnedPositionsSpec {

@@ -11,6 +11,7 @@
 #include "octet/llm/text_stream.h"
 #include "octet/loading/checkpoint_source.h"
 #include "octet/loading/expert_source.h"
+#include "octet/text/chat_prompt.h"
 
 namespace octet {
 namespace {
@@ -252,7 +253,7 @@ std::vector<int32_t> LLM::encode_chat(std::string_view chat_json) const {
     throw ConfigError(model_->folder().string() + ": has no tokenizer; give token ids instead of text");
   if (!chat_template_)
     throw ConfigError(model_->folder().string() + ": has no chat template; use a raw prompt");
-  return tokenizer_->encode(chat_template_->render(chat_json), {.add_special_tokens = false});
+  return octet::encode_chat(*tokenizer_, *chat_template_, chat_json);
 }
 
 std::vector<Generation> LLM::generate(std::span<const std::vector<int32_t>> prompts,

@@ -7,6 +7,7 @@
 #include "octet/base/file_reader.h"
 #include "octet/base/out_of_memory.h"
 #include "octet/checkpoint/checkpoint.h"
+#include "octet/llm/unknown_architecture.h"
 #include "octet/loading/checkpoint_source.h"
 #include "octet/loading/dummy_weights.h"
 #include "octet/loading/expert_source.h"
@@ -20,6 +21,20 @@ std::string mebibytes(int64_t bytes) {
   return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB";
 }
 
+/// Refuses a model of an unknown architecture with all that keeps it from being the nearest known one.
+[[noreturn]] void refuse_unknown(const FolderDescription& described, const std::filesystem::path& folder,
+                                 const std::string& asked) {
+  std::optional<Checkpoint> weights;
+  std::string no_weights;
+  try {
+    weights.emplace(folder, described.found.layout);
+  } catch (const Error& error) {
+    no_weights = error.what();
+  }
+  throw UnsupportedModel(compare_architectures(described.config, described.path.string(), asked,
+                                               weights ? &*weights : nullptr, no_weights));
+}
+
 }  // namespace
 
 FolderDescription describe_folder(const std::filesystem::path& folder) {
@@ -28,8 +43,12 @@ FolderDescription describe_folder(const std::filesystem::path& folder) {
   const bool native = result.found.layout == CheckpointLayout::kMistral;
   result.path = folder / (native ? "params.json" : "config.json");
   result.config = parse_json(read_text_file(result.path), result.path.string());
-  result.spec = native ? read_mistral_params(result.config, result.path.string())
-                       : read_decoder_spec(result.config, result.path.string());
+  try {
+    result.spec = native ? read_mistral_params(result.config, result.path.string())
+                         : read_decoder_spec(result.config, result.path.string());
+  } catch (const UnknownArchitecture& unknown) {
+    refuse_unknown(result, folder, unknown.asked());
+  }
   return result;
 }
 
@@ -133,17 +152,8 @@ std::unique_ptr<Decoder> Model::make_decoder(const QuantSpec& quant_spec) {
 void Model::open_checkpoint() {
   if (options_.load_format == LoadFormat::kDummy) return;
   checkpoint_ = std::make_unique<Checkpoint>(folder_, layout_);
-  choose_names();
-}
-
-/// The first spelling whose embedding is in the checkpoint; where none is, binding says what is missing.
-void Model::choose_names() {
-  const auto found = [&](const WeightNames& names) {
-    return checkpoint_->find(names.embed_tokens + ".weight") != nullptr;
-  };
-  if (found(decoder_spec_.names)) return;
-  const auto other = std::ranges::find_if(decoder_spec_.other_names, found);
-  if (other != decoder_spec_.other_names.end()) decoder_spec_.names = *other;
+  // Where no spelling fits, binding says what is missing.
+  decoder_spec_.choose_names([&](const std::string& tensor) { return checkpoint_->find(tensor) != nullptr; });
 }
 
 std::unique_ptr<WeightSource> Model::make_source() {

@@ -37,7 +37,8 @@ struct FolderDescription {
   DecoderSpec spec;
 };
 
-/// Throws FormatError when there is no description, ConfigError with all wrong fields.
+/// Throws FormatError when there is no description, UnsupportedModel for an architecture that is not known,
+/// ConfigError with all wrong fields.
 [[nodiscard]] FolderDescription describe_folder(const std::filesystem::path& folder);
 
 enum class LoadFormat {
@@ -127,7 +128,6 @@ class Model {
   void warn(const std::string& message) const;
   [[nodiscard]] LoadOptions load_options();
   void open_checkpoint();
-  void choose_names();
   [[nodiscard]] std::unique_ptr<WeightSource> make_source();
   void check_memory() const;
   [[nodiscard]] std::vector<Parameter> parameters_of(const ReloadOptions& options);

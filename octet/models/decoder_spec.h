@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -82,6 +83,10 @@ struct DecoderSpec {
   std::optional<LatentAttentionSpec> latent;  ///< latent attention, in all layers
   std::optional<MoeSpec> moe;                 ///< of the layers that are mixtures of experts
   std::vector<bool> sparse_layers;            ///< which layers are; empty: all, where there is `moe`
+
+  /// Makes `names` the first spelling whose embedding is there, as `has_tensor` says, and takes the other
+  /// name of mixtures where only that is there; none: leaves them.
+  void choose_names(const std::function<bool(const std::string& tensor)>& has_tensor);
 
   [[nodiscard]] bool is_sparse(int64_t layer) const {
     return moe.has_value() && (sparse_layers.empty() || sparse_layers[static_cast<size_t>(layer)]);

@@ -25,15 +25,7 @@ DecoderSpec read_deepseek_v2(JsonFields& fields) {
 }
 
 DecoderSpec read_deepseek_v3(JsonFields& fields) {
-  DecoderSpec spec = read_common(fields, latent_defaults(4096, 1e-6));
-  read_latent_attention(fields, spec);
-  read_latent_moe(fields, spec, {.first_dense_layers = 3, .norm_topk_prob = true});
-  RouterSpec& router = spec.moe->router;
-  router.score = RouterScore::kSigmoid;
-  router.correction_bias = true;
-  router.group_score = GroupScore::kTwoLargest;
-  skip_predicting_layers(fields, spec);
-  return spec;
+  return read_latent_sigmoid_model(fields, latent_defaults(4096, 1e-6), 3);
 }
 
 }  // namespace octet

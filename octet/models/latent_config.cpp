@@ -36,6 +36,12 @@ std::vector<bool> sparse_layers(JsonFields& fields, int64_t layers, int64_t firs
   return sparse;
 }
 
+void skip_predicting_layers(JsonFields& fields, DecoderSpec& spec) {
+  const int64_t further = fields.integer("num_nextn_predict_layers", 1, 0, kMaxLayers);
+  for (int64_t i = 0; i < further; ++i)
+    spec.skipped_tensors.push_back(spec.names.layer_name(spec.num_hidden_layers + i) + ".*");
+}
+
 }  // namespace
 
 void read_latent_attention(JsonFields& fields, DecoderSpec& spec) {
@@ -65,10 +71,17 @@ void read_latent_moe(JsonFields& fields, DecoderSpec& spec, const LatentMoeDefau
   spec.sparse_layers = sparse_layers(fields, spec.num_hidden_layers, defaults.first_dense_layers);
 }
 
-void skip_predicting_layers(JsonFields& fields, DecoderSpec& spec) {
-  const int64_t further = fields.integer("num_nextn_predict_layers", 1, 0, kMaxLayers);
-  for (int64_t i = 0; i < further; ++i)
-    spec.skipped_tensors.push_back(spec.names.layer_name(spec.num_hidden_layers + i) + ".*");
+DecoderSpec read_latent_sigmoid_model(JsonFields& fields, const ConfigDefaults& defaults,
+                                      int64_t first_dense_layers) {
+  DecoderSpec spec = read_common(fields, defaults);
+  read_latent_attention(fields, spec);
+  read_latent_moe(fields, spec, {.first_dense_layers = first_dense_layers, .norm_topk_prob = true});
+  RouterSpec& router = spec.moe->router;
+  router.score = RouterScore::kSigmoid;
+  router.correction_bias = true;
+  router.group_score = GroupScore::kTwoLargest;
+  skip_predicting_layers(fields, spec);
+  return spec;
 }
 
 }  // namespace octet

@@ -28,7 +28,9 @@ struct LatentMoeDefaults {
 /// Experts: their numbers and sizes, the shared ones, the layers that have them, groups and scaling factor.
 void read_latent_moe(JsonFields& fields, DecoderSpec& spec, const LatentMoeDefaults& defaults);
 
-/// Layers beyond the last, which predict further tokens: known, and left out.
-void skip_predicting_layers(JsonFields& fields, DecoderSpec& spec);
+/// A model as DeepSeek-V3 is one: the above, experts scored by sigmoid with a correction bias, and layers
+/// beyond the last, which predict further tokens: known, and left out.
+[[nodiscard]] DecoderSpec read_latent_sigmoid_model(JsonFields& fields, const ConfigDefaults& defaults,
+                                                    int64_t first_dense_layers);
 
 }  // namespace octet

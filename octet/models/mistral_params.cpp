@@ -3,8 +3,10 @@
 // rotated together.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "octet/models/config.h"
+#include "octet/models/moe_config.h"
 #include "octet/models/registry.h"
 
 namespace octet {
@@ -96,6 +98,46 @@ void read_temperature(JsonFields& params, RopeSpec& rope) {
   params.absorb(scaling);
 }
 
+/// What Mixtral has no part of, and the value that says so.
+void refuse_other_mixtures(JsonFields& moe) {
+  struct Plain {
+    const char* field;
+    int64_t value;
+  };
+  for (const Plain plain :
+       {Plain{"num_shared_experts", 0}, Plain{"num_expert_groups", 1}, Plain{"num_expert_groups_per_tok", 1},
+        Plain{"first_k_dense_replace", 0}, Plain{"route_every_n", 1}}) {
+    const int64_t found = moe.integer(plain.field, plain.value, 0, kMaxSize);
+    if (found == plain.value) continue;
+    moe.fault(plain.field,
+              "expected " + std::to_string(plain.value) +
+                  ", as in Mixtral (other mixtures are read in the Hugging Face layout), found " +
+                  std::to_string(found));
+  }
+  if (const double scale = moe.number("routed_scale", 1.0, 0.0, kMaxNumber); scale != 1.0)
+    moe.fault("routed_scale", "expected 1, as in Mixtral, found " + std::to_string(scale));
+}
+
+/// Mixtral: every layer a mixture, which its files have named in two ways.
+void read_mixture(JsonFields& params, DecoderSpec& spec) {
+  const Json* object = params.object("moe");
+  if (object == nullptr) return;
+  JsonFields fields(*object, "params.json: moe");
+  MoeSpec moe = read_moe(fields, {.moe_intermediate_size = spec.intermediate_size, .norm_topk_prob = true});
+  moe.intermediate_size = fields.integer("expert_hidden_dim", spec.intermediate_size, 1, kMaxSize);
+  moe.router.normalize = true;
+  moe.names.module = "feed_forward";
+  moe.names.other_module = "block_sparse_moe";
+  moe.names.gate_proj = "w1";
+  moe.names.up_proj = "w3";
+  moe.names.down_proj = "w2";
+  refuse_other_mixtures(fields);
+  params.absorb(fields);
+  spec.moe = std::move(moe);
+  spec.architecture = "MixtralForCausalLM";
+  bound_experts(params, spec, "n_layers");
+}
+
 }  // namespace
 
 DecoderSpec read_mistral_params(const Json& json, const std::string& source) {
@@ -117,9 +159,7 @@ DecoderSpec read_mistral_params(const Json& json, const std::string& source) {
   spec.eos_token_ids = {2};
   const std::string activation = params.string("activation", "silu");
   if (activation != "silu") params.fault("activation", "expected \"silu\", found \"" + activation + "\"");
-  if (params.has("moe"))
-    params.fault("moe",
-                 "a mixture of experts is read in the Hugging Face layout only, found it in Mistral's own");
+  read_mixture(params, spec);
   params.finish();
   return spec;
 }

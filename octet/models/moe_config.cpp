@@ -51,4 +51,12 @@ std::vector<bool> read_sparse_steps(JsonFields& fields, int64_t layers) {
   return sparse;
 }
 
+void bound_experts(JsonFields& fields, const DecoderSpec& spec, std::string_view layers) {
+  constexpr int64_t kMaxInAllLayers = int64_t{1} << 16;
+  if (!spec.moe || spec.moe->router.num_experts * spec.num_hidden_layers <= kMaxInAllLayers) return;
+  fields.fault(layers, "expected at most " + std::to_string(kMaxInAllLayers) +
+                           " experts in all layers, found " + std::to_string(spec.num_hidden_layers) +
+                           " layers of " + std::to_string(spec.moe->router.num_experts));
+}
+
 }  // namespace octet

@@ -2,10 +2,12 @@
 /// The fields of config.json that mixtures of experts share, under each of their names.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "octet/base/json.h"
 #include "octet/layers/moe.h"
+#include "octet/models/decoder_spec.h"
 
 namespace octet {
 
@@ -23,5 +25,9 @@ struct MoeDefaults {
 
 /// Which layers are mixtures: every `decoder_sparse_step`-th, those in `mlp_only_layers` excepted.
 [[nodiscard]] std::vector<bool> read_sparse_steps(JsonFields& fields, int64_t layers);
+
+/// Each expert is an object of its layer, made before a weight is looked at: a fault of the field `layers`
+/// where there would be far more than any published model has.
+void bound_experts(JsonFields& fields, const DecoderSpec& spec, std::string_view layers);
 
 }  // namespace octet

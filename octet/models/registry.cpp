@@ -5,7 +5,9 @@
 #include <array>
 #include <numeric>
 
+#include "octet/base/faults.h"
 #include "octet/models/architectures.h"
+#include "octet/models/moe_config.h"
 
 namespace octet {
 namespace {
@@ -60,14 +62,28 @@ std::string asked_architecture(const Json& config, const std::string& source) {
 }
 
 [[noreturn]] void refuse(const std::string& asked, const std::string& source) {
-  const auto nearest = std::min_element(
-      kArchitectures.begin(), kArchitectures.end(),
-      [&](const auto& a, const auto& b) { return distance(asked, a.name) < distance(asked, b.name); });
   std::string known;
   for (const Architecture& a : kArchitectures) known += (known.empty() ? "" : ", ") + std::string(a.name);
-  throw ConfigError(source + ": architectures: \"" + asked.substr(0, 200) +
-                    "\" is not supported; the nearest known one is " + std::string(nearest->name) +
-                    " (known: " + known + ")");
+  throw UnknownArchitecture(
+      source + ": architectures: " + quote(asked) + " is not supported (known: " + known + ")", asked);
+}
+
+DecoderSpec read_with(const Architecture& architecture, JsonFields& fields) {
+  DecoderSpec spec = architecture.read(fields);
+  bound_experts(fields, spec, "num_hidden_layers");
+  spec.architecture = architecture.name;
+  return spec;
+}
+
+const Architecture& architecture_named(std::string_view name) {
+  const auto* found = std::ranges::find(kArchitectures, name, &Architecture::name);
+  check(found != kArchitectures.end(), "the architecture is one of the table");
+  return *found;
+}
+
+double similarity(std::string_view a, std::string_view b) {
+  const auto longest = static_cast<double>(std::max({a.size(), b.size(), size_t{1}}));
+  return 1.0 - static_cast<double>(distance(a, b)) / longest;
 }
 
 }  // namespace
@@ -85,12 +101,28 @@ DecoderSpec read_decoder_spec(const Json& config, const std::string& source) {
   for (const Architecture& a : kArchitectures) {
     if (a.name != asked && a.model_type != asked) continue;
     JsonFields fields(config, source);
-    DecoderSpec spec = a.read(fields);
+    DecoderSpec spec = read_with(a, fields);
     fields.finish();
-    spec.architecture = a.name;
     return spec;
   }
   refuse(asked, source);
+}
+
+ArchitectureReading read_as(const Json& config, const std::string& source, std::string_view architecture) {
+  JsonFields fields(config, source);
+  ArchitectureReading reading;
+  reading.architecture = architecture;
+  reading.spec = read_with(architecture_named(architecture), fields);
+  reading.faults = fields.faults();
+  reading.unread = fields.unread();
+  return reading;
+}
+
+double name_similarity(std::string_view asked, std::string_view architecture) {
+  constexpr size_t kLongest = 200;  // the comparison takes the product of the lengths
+  const Architecture& known = architecture_named(architecture);
+  const std::string_view name = asked.substr(0, kLongest);
+  return std::max(similarity(name, known.name), similarity(name, known.model_type));
 }
 
 }  // namespace octet

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "octet/models/decoder_spec.h"
 
 namespace octet {
@@ -17,6 +19,22 @@ WeightNames WeightNames::with_prefix(std::string_view from, std::string_view to)
     if (name->starts_with(from)) name->replace(0, from.size(), to);
   }
   return names;
+}
+
+void DecoderSpec::choose_names(const std::function<bool(const std::string&)>& has_tensor) {
+  const auto found = [&](const WeightNames& spelling) {
+    return has_tensor(spelling.embed_tokens + ".weight");
+  };
+  if (!found(names)) {
+    const auto other = std::ranges::find_if(other_names, found);
+    if (other != other_names.end()) names = *other;
+  }
+  if (!moe || moe->names.other_module.empty()) return;
+  const auto has_mixture = [&](const std::string& module) {
+    return has_tensor(names.layer_name(0) + "." + module + ".gate.weight");
+  };
+  if (!has_mixture(moe->names.module) && has_mixture(moe->names.other_module))
+    moe->names.module = moe->names.other_module;
 }
 
 }  // namespace octet

@@ -29,7 +29,9 @@ Tokenizer Tokenizer::open(const std::filesystem::path& folder) {
   call([&](OctetTextReply* reply) {
     return octet_text_tokenizer_open(slice(folder.native()), &handle, reply);
   });
-  return Tokenizer(handle);
+  const bool tekken =
+      std::filesystem::exists(folder / "tekken.json") && !std::filesystem::exists(folder / "tokenizer.json");
+  return {handle, tekken};
 }
 
 bool Tokenizer::present(const std::filesystem::path& folder) {

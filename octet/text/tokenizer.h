@@ -61,6 +61,10 @@ class Tokenizer {
   /// The id of the token that is spelled exactly so.
   std::optional<int32_t> token_to_id(std::string_view token) const;
 
+  /// Whether names of special tokens inside messages are text: a tokenizer from tekken.json, as Mistral's own
+  /// package has it.
+  bool keeps_content_plain() const { return keeps_content_plain_; }
+
   /// The ids of `bos_token` and `eos_token` of tokenizer_config.json, if given and in the vocabulary.
   std::optional<int32_t> bos_token_id() const;
   std::optional<int32_t> eos_token_id() const;
@@ -70,9 +74,11 @@ class Tokenizer {
   struct Close {
     void operator()(const OctetTextTokenizer* handle) const;
   };
-  explicit Tokenizer(const OctetTextTokenizer* handle) : handle_(handle) {}
+  Tokenizer(const OctetTextTokenizer* handle, bool keeps_content_plain)
+      : handle_(handle), keeps_content_plain_(keeps_content_plain) {}
 
   std::unique_ptr<const OctetTextTokenizer, Close> handle_;
+  bool keeps_content_plain_;
 };
 
 /// Decodes a growing sequence token by token; the pieces put together are the decoded sequence. Never gives

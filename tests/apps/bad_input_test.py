@@ -81,9 +81,25 @@ class BadWeights(OctetTest):
 
 
 class BadConfigs(OctetTest):
-    def test_an_unknown_architecture_is_refused_naming_the_known_ones(self):
-        copy = self.copy_of(TINY, architectures=["LlamaForCausalXM"], model_type="lama")
-        self.refused(1, "LlamaForCausalXM.*LlamaForCausalLM", *LOAD, copy)
+    def test_an_unknown_architecture_is_refused_naming_the_nearest_and_what_is_missing(self):
+        copy = self.copy_of(TINY, architectures=["LlamaForCausalXM"], model_type="lama", intermediate_size=136,
+                            conv_kernel=4)
+        expected = ("'LlamaForCausalXM' is not supported; the nearest known one is LlamaForCausalLM.*'conv_kernel'.*"
+                    r"another shape.*mlp.down_proj.weight' \(2 of them\): expected")
+        for words in (LOAD, ("inspect",), ("logits", "--ids", "1"), ("bench", "--load-format", "dummy")):
+            self.refused(1, expected, *words, copy)
+
+    def test_inspect_says_the_same_of_an_unknown_architecture_in_json(self):
+        copy = self.copy_of(TINY, architectures=["FooForCausalLM"], model_type="foo", conv_kernel=4)
+        (copy / "model.safetensors").unlink()
+        result = self.octet("inspect", copy, "--json")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("octet: error:", result.err)
+        said = json.loads(result.out)
+        self.assertEqual((said["architecture"], said["supported"], said["nearest"]),
+                         ("FooForCausalLM", False, "LlamaForCausalLM"))
+        self.assertEqual(said["config"]["unread"], {"count": 1, "shown": ["conv_kernel"]})
+        self.assertEqual(said["tensors"]["compared"], False)
 
     def test_zero_heads_are_refused(self):
         self.refused(1, "num_attention_heads.*found 0", *LOAD, self.copy_of(TINY, num_attention_heads=0))

@@ -8,14 +8,14 @@
 #include <algorithm>
 #include <numeric>
 
-#include "octet/backend/factory.h"
-#include "octet/comm/single.h"
 #include "octet/layers/positions.h"
 #include "tests/layers/layer_rig.h"
 
 namespace octet {
 namespace {
 
+using testing::every_device;
+using testing::LayerRig;
 using testing::Numbers;
 using Row = std::vector<double>;
 
@@ -31,27 +31,19 @@ const LatentAttentionSpec kSpec{.q_lora_rank = 20,
                                 .rms_norm_eps = 1e-6F,
                                 .scale_factor = 1.3F};
 
+const AttentionLayerSpec kLayer{.name = "a",
+                                .names = {},
+                                .hidden_size = kHidden,
+                                .num_attention_heads = kHeads,
+                                .rope_style = RopeStyle::kInterleaved};
+
 /// The layer, its cache of one sequence, and a step.
-class Rig {
+class Rig : public LayerRig<LatentAttention> {
  public:
   Rig(const BackendOptions& device, QuantOptions options, const LatentAttentionSpec& spec, DType cache)
-      : backend_(make_backend(device, ledger_)),
-        quant_(std::move(options)),
-        layer_({.backend = *backend_,
-                .communicator = communicator_,
-                .quant_spec = quant_,
-                .compute_dtype = DType::kF32},
-               {.name = "a",
-                .names = {},
-                .hidden_size = kHidden,
-                .num_attention_heads = kHeads,
-                .rope_style = RopeStyle::kInterleaved},
-               spec),
+      : LayerRig(device, std::move(options), kLayer, spec),
         positions_({.rotary_dim = spec.qk_rope_head_dim, .style = RopeStyle::kInterleaved}),
-        arena_(Buffer(backend_->allocator(), ledger_, "test",
-                      layer_.scratch_bytes(kTokens) + positions_.angle_bytes(kTokens))) {
-    layer_.declare(parameters_);
-    testing::load_random(*backend_, parameters_, 1);
+        arena_(arena(layer().scratch_bytes(kTokens) + positions_.angle_bytes(kTokens))) {
     const int64_t dim = spec.cached_dim();
     memory_.resize(static_cast<size_t>(3 * kBlock * dim * 4));
     scales_.resize(3 * kBlock);
@@ -63,10 +55,6 @@ class Rig {
               .block_size = kBlock,
               .heads = 1,
               .head_dim = dim};
-  }
-
-  [[nodiscard]] std::map<std::string, Numbers> weights() {
-    return testing::stored_numbers(*backend_, parameters_);
   }
 
   /// Tokens [first, first + count) of x [kTokens, H].
@@ -89,20 +77,14 @@ class Rig {
     arena_.rewind(0);
     const RopeAngles angles = positions_.angles(at, arena_);
     std::vector<float> y(static_cast<size_t>(count * kHidden));
-    layer_.forward(view_of(x.data() + first * kHidden, Shape{count, kHidden}), batch, angles, cache_,
-                   view_of(y.data(), Shape{count, kHidden}), arena_);
+    layer().forward(view_of(x.data() + first * kHidden, Shape{count, kHidden}), batch, angles, cache_,
+                    view_of(y.data(), Shape{count, kHidden}), arena_);
     return y;
   }
 
  private:
-  MemoryLedger ledger_;
-  std::unique_ptr<Backend> backend_;
-  SingleCommunicator communicator_;
-  QuantSpec quant_;
-  LatentAttention layer_;
   RotaryPositions positions_;
   Arena arena_;
-  std::vector<Parameter> parameters_;
   std::vector<std::byte> memory_;
   std::vector<float> scales_;
   KvView cache_;
@@ -207,14 +189,8 @@ void expect_plain(Rig& rig, const LatentAttentionSpec& spec, double tolerance) {
   }
 }
 
-std::vector<BackendOptions> devices() {
-  std::vector<BackendOptions> all = {{.device = "reference", .threads = 1, .isa = {}}};
-  for (const CpuIsa isa : supported_isas()) all.push_back({.device = "cpu", .threads = 2, .isa = isa});
-  return all;
-}
-
 TEST(LatentAttention, EqualsThePlainComputationHoweverKvBIsStored) {
-  for (const BackendOptions& device : devices()) {
+  for (const BackendOptions& device : every_device()) {
     for (const std::optional<Granularity> granularity :
          {std::optional<Granularity>(), std::optional(Granularity::kTensor),
           std::optional(Granularity::kChannel), std::optional(Granularity::kBlock)}) {
@@ -234,14 +210,14 @@ TEST(LatentAttention, EqualsThePlainComputationHoweverKvBIsStored) {
 TEST(LatentAttention, EqualsThePlainComputationWithoutALowRankOfTheQueries) {
   LatentAttentionSpec spec = kSpec;
   spec.q_lora_rank = 0;
-  for (const BackendOptions& device : devices()) {
+  for (const BackendOptions& device : every_device()) {
     Rig rig(device, {}, spec, DType::kF32);
     expect_plain(rig, spec, 2e-5);
   }
 }
 
 TEST(LatentAttention, TakesACacheInFp8WithOneScaleForEachToken) {
-  for (const BackendOptions& device : devices()) {
+  for (const BackendOptions& device : every_device()) {
     Rig rig(device, {}, kSpec, DType::kF8E4M3);
     expect_plain(rig, kSpec, 0.2);
   }

@@ -4,10 +4,15 @@
 
 #include <cmath>
 #include <map>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "octet/backend/factory.h"
+#include "octet/base/cpu_features.h"
+#include "octet/comm/single.h"
+#include "octet/layers/context.h"
 #include "octet/loading/weight_loader.h"
 #include "tests/loading/memory_source.h"
 
@@ -84,5 +89,48 @@ inline std::vector<float> random_values(int64_t count, unsigned seed) {
   for (float& value : values) value = normal(random);
   return values;
 }
+
+/// The reference, and the CPU at every instruction set of this machine.
+inline std::vector<BackendOptions> every_device() {
+  std::vector<BackendOptions> all = {{.device = "reference", .threads = 1, .isa = {}}};
+  for (const CpuIsa isa : supported_isas()) all.push_back({.device = "cpu", .threads = 2, .isa = isa});
+  return all;
+}
+
+/// One layer with random weights on a device of its own.
+template <class Layer>
+class LayerRig {
+ public:
+  /// `layer` are the arguments of the layer's constructor after its context.
+  template <class... Args>
+  LayerRig(const BackendOptions& device, QuantOptions options, const Args&... layer)
+      : backend_(make_backend(device, ledger_)),
+        quant_(std::move(options)),
+        layer_(LayerContext{.backend = *backend_,
+                            .communicator = communicator_,
+                            .quant_spec = quant_,
+                            .compute_dtype = DType::kF32},
+               layer...) {
+    layer_.declare(parameters_);
+    load_random(*backend_, parameters_, 1);
+  }
+
+  [[nodiscard]] std::vector<Parameter>& parameters() { return parameters_; }
+  [[nodiscard]] std::map<std::string, Numbers> weights() { return stored_numbers(*backend_, parameters_); }
+
+ protected:
+  [[nodiscard]] const Layer& layer() const { return layer_; }
+  [[nodiscard]] Arena arena(int64_t bytes) {
+    return Arena(Buffer(backend_->allocator(), ledger_, "test", bytes));
+  }
+
+ private:
+  MemoryLedger ledger_;
+  std::unique_ptr<Backend> backend_;
+  SingleCommunicator communicator_;
+  QuantSpec quant_;
+  Layer layer_;
+  std::vector<Parameter> parameters_;
+};
 
 }  // namespace octet::testing

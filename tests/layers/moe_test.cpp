@@ -7,13 +7,13 @@
 #include <algorithm>
 #include <limits>
 
-#include "octet/backend/factory.h"
-#include "octet/comm/single.h"
 #include "tests/layers/layer_rig.h"
 
 namespace octet {
 namespace {
 
+using testing::every_device;
+using testing::LayerRig;
 using testing::Numbers;
 using Row = std::vector<double>;
 
@@ -31,42 +31,22 @@ MoeSpec mixture(bool shared) {
   return spec;
 }
 
-class Rig {
+class Rig : public LayerRig<Moe> {
  public:
   Rig(const BackendOptions& device, QuantOptions options, const MoeSpec& spec)
-      : backend_(make_backend(device, ledger_)),
-        quant_(std::move(options)),
-        layer_({.backend = *backend_,
-                .communicator = communicator_,
-                .quant_spec = quant_,
-                .compute_dtype = DType::kF32},
-               spec, "l", kHidden),
-        arena_(Buffer(backend_->allocator(), ledger_, "test", layer_.scratch_bytes(40))) {
-    layer_.declare(parameters_);
-    testing::load_random(*backend_, parameters_, 1);
-  }
+      : LayerRig(device, std::move(options), spec, "l", kHidden), arena_(arena(layer().scratch_bytes(40))) {}
 
-  [[nodiscard]] std::vector<Parameter>& parameters() { return parameters_; }
-  [[nodiscard]] std::map<std::string, Numbers> weights() {
-    return testing::stored_numbers(*backend_, parameters_);
-  }
   std::vector<float> forward(const std::vector<float>& x) {
     const auto tokens = static_cast<int64_t>(x.size()) / kHidden;
     std::vector<float> y(x.size());
-    layer_.forward(view_of(x.data(), Shape{tokens, kHidden}), view_of(y.data(), Shape{tokens, kHidden}),
-                   arena_);
+    layer().forward(view_of(x.data(), Shape{tokens, kHidden}), view_of(y.data(), Shape{tokens, kHidden}),
+                    arena_);
     EXPECT_EQ(arena_.used(), 0);
     return y;
   }
 
  private:
-  MemoryLedger ledger_;
-  std::unique_ptr<Backend> backend_;
-  SingleCommunicator communicator_;
-  QuantSpec quant_;
-  Moe layer_;
   Arena arena_;
-  std::vector<Parameter> parameters_;
 };
 
 Row mlp(const std::map<std::string, Numbers>& w, const std::string& name, const Row& x) {
@@ -102,14 +82,8 @@ Row plain(const std::map<std::string, Numbers>& w, const Row& x, bool shared) {
   return y;
 }
 
-std::vector<BackendOptions> devices() {
-  std::vector<BackendOptions> all = {{.device = "reference", .threads = 1, .isa = {}}};
-  for (const CpuIsa isa : supported_isas()) all.push_back({.device = "cpu", .threads = 2, .isa = isa});
-  return all;
-}
-
 TEST(Moe, EqualsThePlainSumOverTheChosenExpertsHoweverTheyAreStored) {
-  for (const BackendOptions& device : devices()) {
+  for (const BackendOptions& device : every_device()) {
     for (const std::optional<Granularity> granularity :
          {std::optional<Granularity>(), std::optional(Granularity::kTensor),
           std::optional(Granularity::kBlock)}) {

@@ -80,6 +80,7 @@ std::vector<NamedTensor> native(std::vector<NamedTensor> tensors, int64_t head_d
                                                           {"mlp.gate_proj", "feed_forward.w1"},
                                                           {"mlp.down_proj", "feed_forward.w2"},
                                                           {"mlp.up_proj", "feed_forward.w3"},
+                                                          {"block_sparse_moe", "feed_forward"},
                                                           {"input_layernorm", "attention_norm"},
                                                           {"post_attention_layernorm", "ffn_norm"},
                                                           {"embed_tokens", "tok_embeddings"},
@@ -101,15 +102,21 @@ Json config_of(const std::string& golden) {
 
 Json params_of(const std::string& golden) {
   const Json config = config_of(golden);
+  const int64_t head_dim = config.value(
+      "head_dim", config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>());
   Json params = {{"dim", config["hidden_size"]},
                  {"n_layers", config["num_hidden_layers"]},
-                 {"head_dim", config["head_dim"]},
+                 {"head_dim", head_dim},
                  {"hidden_dim", config["intermediate_size"]},
                  {"n_heads", config["num_attention_heads"]},
                  {"n_kv_heads", config["num_key_value_heads"]},
                  {"norm_eps", config["rms_norm_eps"]},
                  {"vocab_size", config["vocab_size"]},
                  {"sliding_window", config["sliding_window"]}};
+  if (config.contains("num_local_experts")) {
+    params["moe"] = {{"num_experts", config["num_local_experts"]},
+                     {"num_experts_per_tok", config["num_experts_per_tok"]}};
+  }
   const Json rope = config.value("rope_parameters", Json::object());
   params["rope_theta"] = rope.contains("rope_theta") ? rope["rope_theta"] : config["rope_theta"];
   if (rope.contains("factor")) {
@@ -148,15 +155,21 @@ void expect_golden(Model& model, const std::string& golden_name, const std::stri
   }
 }
 
+/// The golden model in Mistral's own layout, with a tensor of an image encoder.
+std::vector<NamedTensor> write_native(const TempFolder& folder, const std::string& golden) {
+  const Json params = params_of(golden);
+  folder.write("params.json", params.dump());
+  auto tensors = native(tensors_of(golden), params["head_dim"]);
+  tensors.push_back(image_tensor("vision_encoder.ln_pre.weight"));
+  write_tensors(folder.path() / "consolidated.safetensors", tensors);
+  return tensors;
+}
+
 class MistralLayouts : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(MistralLayouts, MistralsOwnFilesGiveTheSameLogits) {
   const TempFolder folder;
-  const Json params = params_of(GetParam());
-  folder.write("params.json", params.dump());
-  auto tensors = native(tensors_of(GetParam()), params["head_dim"]);
-  tensors.push_back(image_tensor("vision_encoder.ln_pre.weight"));
-  write_tensors(folder.path() / "consolidated.safetensors", tensors);
+  const auto tensors = write_native(folder, GetParam());
   Model model(folder.path(), options());
   EXPECT_EQ(model.spec().names.lm_head, "output");
   expect_golden(model, GetParam());
@@ -200,6 +213,20 @@ TEST_P(MistralLayouts, TheTextModelInsideAnImageModelIsFoundUnderEachPrefix) {
 
 INSTANTIATE_TEST_SUITE_P(Kinds, MistralLayouts,
                          ::testing::Values("mistral_full", "mistral_window", "ministral3"));
+
+TEST(MistralLayout, AMixtureInMistralsOwnFilesGivesTheSameLogitsUnderBothItsNames) {
+  for (const char* module : {"feed_forward", "block_sparse_moe"}) {
+    const TempFolder folder;
+    auto tensors = write_native(folder, "mixtral");
+    for (NamedTensor& tensor : tensors) rename(tensor.declaration.name, "feed_forward", module);
+    write_tensors(folder.path() / "consolidated.safetensors", tensors);
+    Model model(folder.path(), options());
+    EXPECT_EQ(model.spec().architecture, "MixtralForCausalLM");
+    expect_golden(model, "mixtral");
+    EXPECT_TRUE(model.load_report().unused.empty());
+    EXPECT_EQ(model.load_report().weights.size(), tensors.size());
+  }
+}
 
 TEST(MistralLayout, OfAFolderWithBothTheIndexedOneIsReadAndSaidSo) {
   const TempFolder folder;
@@ -271,8 +298,17 @@ TEST(MistralLayout, RefusesWrongParamsAllTogether) {
   params["n_kv_heads"] = 4;
   expect_refusal(params, "dim", "n_kv_heads: expected a divisor of n_heads 6, found 4");
   params = params_of("mistral_full");
-  params["moe"] = {{"num_experts", 8}};
-  expect_refusal(params, "moe: a mixture of experts is read in the Hugging Face layout only");
+  params["moe"] = {{"num_experts", 8}, {"num_shared_experts", 1}};
+  expect_refusal(
+      params, "moe: num_experts_per_tok: expected an integer",
+      "moe: num_shared_experts: expected 0, as in Mixtral (other mixtures are read in the Hugging Face "
+      "layout), found 1");
+  params["moe"] = {{"num_experts", 65536}, {"num_experts_per_tok", 1}, {"routed_scale", 2.5}};
+  params["n_layers"] = 4000;
+  expect_refusal(params, "n_layers: expected at most 65536 experts in all layers",
+                 "routed_scale: expected 1");
+  params["moe"] = 8;
+  expect_refusal(params, "moe: expected an object");
   params = params_of("mistral_full");
   params["sliding_window"] = {16, "no"};
   expect_refusal(params, "sliding_window: expected a number of tokens");

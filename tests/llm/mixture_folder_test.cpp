@@ -3,74 +3,17 @@
 // with faults, each of which is named.
 #include <gtest/gtest.h>
 
-#include "octet/checkpoint/checkpoint.h"
-#include "tests/llm/fp8_folder.h"
+#include "tests/llm/changed_folder.h"
 #include "tests/llm/golden_folder.h"
 
 namespace octet {
 namespace {
 
+using testing::Changed;
+using testing::expect_contains;
 using testing::FileTensors;
 using testing::golden_models;
-
-FileTensors tensors_in(const std::filesystem::path& folder) {
-  FileTensors result;
-  const Checkpoint checkpoint(folder);
-  for (const TensorInfo& info : checkpoint.tensors()) {
-    testing::FileTensor tensor{.dtype = info.dtype, .shape = info.shape, .bytes = {}};
-    tensor.bytes.resize(static_cast<size_t>(info.bytes));
-    checkpoint.read_rows(info, 0, info.rows(), tensor.bytes);
-    result[info.name] = std::move(tensor);
-  }
-  return result;
-}
-
-ModelOptions plain_options() {
-  ModelOptions options;
-  options.quant.quantization.reset();
-  options.dtype = DType::kF32;
-  return options;
-}
-
-/// A golden folder with its tensors and fields changed.
-class Changed {
- public:
-  explicit Changed(const std::string& golden)
-      : from_(golden_models(golden)), tensors(tensors_in(from_)), fields(Json::object()) {}
-
-  std::unique_ptr<Model> open() {
-    Json config = parse_json(read_text_file(from_ / "config.json"), "config.json");
-    for (const auto& [name, value] : fields.items()) config[name] = value;
-    folder_.write("config.json", config.dump());
-    std::vector<TensorDeclaration> declarations;
-    for (const auto& [name, tensor] : tensors) declarations.push_back({name, tensor.dtype, tensor.shape});
-    SafetensorsWriter writer(folder_.path() / "model.safetensors", declarations);
-    for (const auto& [name, tensor] : tensors) writer.append(tensor.bytes);
-    writer.finish();
-    return std::make_unique<Model>(folder_.path(), plain_options());
-  }
-  template <class E>
-  std::string refusal() {
-    try {
-      (void)open();
-    } catch (const E& error) {
-      return error.what();
-    }
-    return "accepted";
-  }
-
- private:
-  std::filesystem::path from_;
-  TempFolder folder_;
-
- public:
-  FileTensors tensors;
-  Json fields;
-};
-
-void expect_contains(const std::string& text, const std::string& part) {
-  EXPECT_NE(text.find(part), std::string::npos) << text;
-}
+using testing::plain_options;
 
 TEST(MixtureFolders, NameBothNumbersOfExpertsWhereConfigurationAndFilesDisagree) {
   Changed more("qwen2_moe");

@@ -103,17 +103,48 @@ TEST(Registry, QwenSlidesOnlyWhereItsConfigSaysSo) {
               HasSubstr("layer_types: expected one entry for each of the 5 layers, found 1"));
 }
 
-TEST(Registry, RefusesAnUnknownArchitectureAndNamesTheNearest) {
+TEST(Registry, RefusesAnUnknownArchitectureAndNamesTheKnownOnes) {
   Json config = llama();
   config["architectures"] = {"LlamaForCausalML"};
-  EXPECT_THAT(message_of(config),
-              HasSubstr("\"LlamaForCausalML\" is not supported; the nearest known one is LlamaForCausalLM"));
+  EXPECT_THAT(message_of(config), HasSubstr("'LlamaForCausalML' is not supported (known: Deepseek"));
+  EXPECT_THROW((void)read(config), UnknownArchitecture);
   config["architectures"] = 7;
   EXPECT_THAT(message_of(config), HasSubstr("architectures: expected a list of one name"));
   config.erase("architectures");
   config.erase("model_type");
   EXPECT_THAT(message_of(config), HasSubstr("found neither"));
   EXPECT_THAT(message_of(Json::array()), HasSubstr("expected a JSON object"));
+}
+
+TEST(Registry, ReadsAConfigAsAnyKnownArchitecture) {
+  Json config = llama();
+  config["architectures"] = {"FooForCausalLM"};
+  config["mamba_d_state"] = 16;
+  const ArchitectureReading same = read_as(config, "config.json", "LlamaForCausalLM");
+  EXPECT_THAT(same.faults, ElementsAre());
+  EXPECT_EQ(same.spec.hidden_size, 64);
+  EXPECT_THAT(same.unread, ElementsAre("architectures", "model_type", "mamba_d_state"));
+  const ArchitectureReading other = read_as(config, "config.json", "OPTForCausalLM");
+  EXPECT_THAT(other.faults, ElementsAre(HasSubstr("ffn_dim: expected an integer")));
+  EXPECT_THROW((void)read_as(config, "config.json", "FooForCausalLM"), ArgumentError);
+}
+
+TEST(Registry, NamesAreNearerTheFewerLettersDiffer) {
+  EXPECT_EQ(name_similarity("qwen3_moe", "Qwen3MoeForCausalLM"), 1.0);
+  EXPECT_GT(name_similarity("LlamaForCausalML", "LlamaForCausalLM"),
+            name_similarity("LlamaForCausalML", "MistralForCausalLM"));
+  EXPECT_EQ(name_similarity("", "OPTForCausalLM"), 0.0);
+}
+
+TEST(Registry, RefusesMoreExpertsThanAnyModelHasBeforeTheyAreMade) {
+  Json config = llama();
+  config["architectures"] = {"Qwen3MoeForCausalLM"};
+  config["num_hidden_layers"] = 4096;
+  config["num_experts"] = 65536;
+  EXPECT_THAT(message_of(config),
+              HasSubstr("expected at most 65536 experts in all layers, found 4096 layers of 65536"));
+  config["num_experts"] = 16;
+  EXPECT_EQ(message_of(config), "accepted");
 }
 
 TEST(Registry, NamesEveryWrongFieldAtOnce) {

@@ -7,7 +7,7 @@
 #include <cstdlib>
 
 #include "octet/base/error.h"
-#include "octet/text/chat_template.h"
+#include "octet/text/chat_prompt.h"
 #include "octet/text/tokenizer.h"
 #include "tests/text/text_files.h"
 
@@ -69,8 +69,8 @@ TEST(Tekken, ConversationsThroughATemplateGiveTheIdsOfMistralsOwnPackage) {
   const ordered_json chats = golden()["chats"];
   ASSERT_GE(chats.size(), 5U);
   for (const auto& chat : chats) {
-    const std::string prompt = chat_template->render(chat["request"].dump());
-    EXPECT_EQ(tokenizer.encode(prompt, false), chat["ids"].get<Ids>()) << prompt;
+    EXPECT_EQ(encode_chat(tokenizer, *chat_template, chat["request"].dump()), chat["ids"].get<Ids>())
+        << chat["request"];
   }
 }
 

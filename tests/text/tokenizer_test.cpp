@@ -24,8 +24,9 @@ using testing::HasSubstr;
 
 using Ids = std::vector<int32_t>;
 
-const std::vector<std::string> kFamilies = {"gpt2",      "gpt2_bos",      "llama3",  "llama3_no_bos", "qwen",
-                                            "metaspace", "sentencepiece", "unigram", "wordpiece"};
+const std::vector<std::string> kFamilies = {"gpt2",       "gpt2_bos",      "llama3",  "llama3_no_bos", "qwen",
+                                            "metaspace",  "sentencepiece", "unigram", "wordpiece",     "opt",
+                                            "opt_no_bos", "opt_silent",    "opt_map"};
 
 Tokenizer open(const std::string& family) {
   return Tokenizer::open(golden_text() / "tokenizers" / family);

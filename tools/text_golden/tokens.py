@@ -115,6 +115,35 @@ def families():
     }
 
 
+# OPT folders as published (no tokenizer.json): the ids of the special tokens are the first of vocab.json.
+OPT_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
+OPT_NAMES = {"bos_token": "</s>", "eos_token": "</s>", "unk_token": "</s>", "pad_token": "<pad>"}
+
+
+def opt_configs():
+    objects = {key: {"content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True,
+                     "__type": "AddedToken"} for key, text in OPT_NAMES.items()}
+    named = {"tokenizer_class": "GPT2Tokenizer"}
+    return {
+        "opt": {"tokenizer_config.json": {"errors": "replace", **objects, "add_prefix_space": False, "add_bos_token": True, **named}},
+        "opt_no_bos": {"tokenizer_config.json": {**OPT_NAMES, "add_bos_token": False, **named}},
+        "opt_silent": {"tokenizer_config.json": {**OPT_NAMES, **named}},
+        "opt_map": {"special_tokens_map.json": OPT_NAMES},
+    }
+
+
+def opt_vocabulary():
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+                                  special_tokens=OPT_SPECIALS, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in model["merges"])])
+    return {"vocab.json": shrink(model["vocab"]), "merges.txt": merges + "\n",
+            "config.json": shrink({"architectures": ["OPTForCausalLM"], "model_type": "opt"})}
+
+
 def shrink(data):
     """One line per entry would be larger than the file needs to be."""
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n"
@@ -152,6 +181,39 @@ def make(folder, write):
         model = PreTrainedTokenizerFast.from_pretrained(target)
         plain = PreTrainedTokenizerFast.from_pretrained(target, split_special_tokens=True)
         write(f"tokens/{name}.json", golden(model, plain, TEXTS))
+
+
+    for name, configs in opt_configs().items():
+        target = folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        for file, text in opt_vocabulary().items():
+            (target / file).write_text(text, encoding="utf-8")
+        for file, config in configs.items():
+            (target / file).write_text(shrink(config), encoding="utf-8")
+        model = AutoTokenizer.from_pretrained(target)
+        plain = AutoTokenizer.from_pretrained(target, split_special_tokens=True)
+        write(f"tokens/{name}.json", golden(model, plain, TEXTS))
+
+
+CHAT_TEMPLATE = ("{% for m in messages %}{{ '<|user|>' if m.role == 'user' else '<s>' }}{{ m.content }}{{ eos_token }}{% endfor %}"
+                 "{% if add_generation_prompt %}<|end|>{% endif %}")
+CHATS = [
+    [{"role": "user", "content": "Hello world"}],
+    [{"role": "user", "content": "<|end|>hi</s><s> <unk>x"}, {"role": "assistant", "content": "<|user|>"}],
+    [{"role": "system", "content": "<|en d|> <<s>>"}, {"role": "user", "content": "</s>"}],
+]
+
+
+def make_chats(folder, write):
+    """Conversations whose messages spell special tokens: a template's text is encoded as a whole."""
+    families = {}
+    for name in ("gpt2_bos", "llama3", "qwen", "metaspace"):
+        model = PreTrainedTokenizerFast.from_pretrained(folder / name)
+        families[name] = [{"request": {"messages": chat, "add_generation_prompt": True},
+                           "ids": model.apply_chat_template(chat, chat_template=CHAT_TEMPLATE, add_generation_prompt=True,
+                                                            tokenize=True, return_dict=False)} for chat in CHATS]
+    write("chats.json", {"template": CHAT_TEMPLATE, "families": families})
 
 
 def make_shared(folder, write):
