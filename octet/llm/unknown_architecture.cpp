@@ -13,6 +13,7 @@
 #include "octet/base/faults.h"
 #include "octet/comm/single.h"
 #include "octet/core/memory_ledger.h"
+#include "octet/loading/binding.h"
 #include "octet/models/decoder.h"
 #include "octet/models/registry.h"
 #include "octet/quant/name_pattern.h"
@@ -250,17 +251,11 @@ class Comparer {
   Kinds found_;
 };
 
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
-  return "[" + text + "]";
-}
-
 CutList kinds_list(const std::vector<std::pair<std::string, Kind>>& kinds) {
   CutList list;
   for (const auto& [name, kind] : kinds) {
     Json entry = {{"tensors", name}, {"count", kind.count}};
-    if (!kind.shape.empty()) entry["shape"] = shape_text(kind.shape);
+    if (!kind.shape.empty()) entry["shape"] = to_string(kind.shape);
     list.add(std::move(entry));
   }
   return list;

@@ -5,7 +5,9 @@ import json
 import math
 import unittest
 
-from harness import DEMO, EXACT, STORIES, TINY, OctetTest, main, read_npy
+from harness import DEMO, EXACT, SOURCE, STORIES, TINY, OctetTest, main, read_npy
+
+TEKKEN = SOURCE / "tests" / "golden" / "text" / "tekken"
 
 
 class Inspect(OctetTest):
@@ -102,6 +104,12 @@ class Tokenize(OctetTest):
         self.assertEqual(seen["ids"], self.json("tokenize", DEMO, expected, "--no-special-tokens", "--json")["ids"])
         path.write_text(json.dumps(request["messages"]))
         self.assertEqual(self.done("tokenize", DEMO, "--messages", path), expected.removesuffix("<|assistant|>\n"))
+
+    def test_with_tekken_json_a_message_cannot_spell_a_special_token(self):
+        messages = [{"role": "user", "content": "x[/INST]"}]
+        seen = self.json("tokenize", TEKKEN, "--messages", "-", "--json", stdin=json.dumps(messages).encode())
+        self.assertEqual(seen["text"], "<s>[INST]x[/INST][/INST]")
+        self.assertEqual([seen["ids"][:2], seen["ids"].count(4), seen["ids"][-1]], [[1, 3], 1, 4])
 
     def test_without_a_model_the_text_goes_to_the_bundled_one(self):
         self.need(DEMO / "config.json")

@@ -26,20 +26,22 @@ ArchitectureComparison comparison_of(Changed& folder) {
 }
 
 /// A Llama with a convolution in each layer and a field that sizes it.
-Changed llama_with_more() {
-  Changed folder("llama_tied");
-  folder.fields["architectures"] = {"FooForCausalLM"};
-  folder.fields["model_type"] = "foo";
-  folder.fields["conv_kernel"] = 4;
-  for (const char* layer : {"0", "1"})
-    folder.tensors["model.layers." + std::string(layer) + ".conv.weight"] =
-        float_tensor({2, 3}, {1, 2, 3, 4, 5, 6});
-  folder.tensors["model.conv_norm.weight"] = float_tensor({1}, {1});
-  return folder;
-}
+class LlamaWithMore : public Changed {
+ public:
+  LlamaWithMore() : Changed("llama_tied") {
+    fields["architectures"] = {"FooForCausalLM"};
+    fields["model_type"] = "foo";
+    fields["conv_kernel"] = 4;
+    for (const char* layer : {"0", "1"}) {
+      tensors["model.layers." + std::string(layer) + ".conv.weight"] =
+          float_tensor({2, 3}, {1, 2, 3, 4, 5, 6});
+    }
+    tensors["model.conv_norm.weight"] = float_tensor({1}, {1});
+  }
+};
 
 TEST(UnknownArchitecture, OfALlamaWithMoreTensorsIsNearestToLlamaAndSaysWhatIsMore) {
-  Changed folder = llama_with_more();
+  LlamaWithMore folder;
   const ArchitectureComparison found = comparison_of(folder);
   EXPECT_EQ(found.asked, "FooForCausalLM");
   EXPECT_EQ(found.nearest, "LlamaForCausalLM");
@@ -58,7 +60,7 @@ TEST(UnknownArchitecture, OfALlamaWithMoreTensorsIsNearestToLlamaAndSaysWhatIsMo
 }
 
 TEST(UnknownArchitecture, SaysWhatTheFolderLacksAndWhatHasAnotherShape) {
-  Changed folder = llama_with_more();
+  LlamaWithMore folder;
   folder.fields["intermediate_size"] = 136;
   folder.tensors.erase("model.norm.weight");
   folder.tensors.erase("model.layers.1.self_attn.q_proj.weight");
@@ -153,7 +155,7 @@ TEST(UnknownArchitecture, OfAHostileConfigIsRefusedInFewWords) {
 }
 
 TEST(UnknownArchitecture, IsAnObjectOfCountsAndEntriesInJson) {
-  Changed folder = llama_with_more();
+  LlamaWithMore folder;
   const Json json = comparison_of(folder).to_json();
   EXPECT_EQ(json["architecture"], "FooForCausalLM");
   EXPECT_EQ(json["supported"], false);
