@@ -17,6 +17,12 @@ constexpr int64_t kFloatBytes = sizeof(float);
 constexpr int64_t kAlignment = 64;
 /// Elements below which waking the other threads costs more than they bring.
 constexpr int64_t kSmallCopy = int64_t{1} << 16;
+/// Rows that are widened and quantized at a time: few enough to stay in a cache between the two.
+constexpr int64_t kWideRows = 64;
+
+int64_t wide_rows(int64_t cols) {
+  return std::clamp<int64_t>(kFp8GemmScratch / 4 / (cols * kFloatBytes), 1, kWideRows);
+}
 
 /// A matrix without scales over dense rows, for the operations that convert.
 QuantMatrixView plain(TensorView rows) {
@@ -81,10 +87,15 @@ int64_t row_maxima(Backend& backend, const Bfloat16Panels& panels, float* amax) 
   return not_finite;
 }
 
-void widen_row(Backend& backend, ConstTensorView x, int64_t row, TensorView into) {
+void widen_row(Backend& backend, ConstTensorView x, int64_t row, float* into) {
   // The operation only reads the matrix that it is given.
   auto* data = const_cast<std::byte*>(x.row<std::byte>(row));
-  backend.read_rows(plain({data, x.dtype(), Shape{1, x.cols()}}), 0, into.slice_rows(row, row + 1));
+  backend.read_rows(plain({data, x.dtype(), Shape{1, x.cols()}}), 0, view_of(into, Shape{1, x.cols()}));
+}
+
+/// 16-bit activations are what they are; others are rounded to bfloat16.
+Precision precision_of(ConstTensorView x) {
+  return x.dtype() == DType::kF32 ? Precision::kBFloat16 : Precision::kFloat32;
 }
 
 /// Codes have no place for a NaN among the values of a row, so it is put into the row's scale.
@@ -143,8 +154,9 @@ void Fp8Gemm::run(ConstTensorView x, const QuantMatrixView& w, ConstTensorView b
         "Fp8Gemm: the shapes of x, w and y do not fit");
   const int64_t tokens = x.shape()[0];
   if (tokens == 0 || w.rows == 0) return;
-  const int64_t row_bytes = w.cols * (1 + kFloatBytes) + (w.rows + 1) * kFloatBytes;
-  const int64_t step = std::clamp<int64_t>(kFp8GemmScratch / row_bytes, 1, tokens);
+  const int64_t row_bytes = w.cols + (w.rows + 1) * kFloatBytes;
+  const int64_t wide_bytes = wide_rows(w.cols) * w.cols * kFloatBytes;
+  const int64_t step = std::clamp<int64_t>((kFp8GemmScratch - wide_bytes) / row_bytes, 1, tokens);
   for (int64_t begin = 0; begin < tokens; begin += step) {
     const int64_t end = std::min(begin + step, tokens);
     run_rows(x.slice_rows(begin, end), w, bias, y.slice_rows(begin, end));
@@ -155,19 +167,12 @@ void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorV
   const int64_t tokens = x.shape()[0];
   const bool widen = x.dtype() != DType::kF32;
   const bool narrow = y.dtype() != DType::kF32;
-  const int64_t wide_bytes = widen ? round_up(tokens * w.cols * kFloatBytes, kAlignment) : 0;
+  const int64_t wide_bytes =
+      widen ? round_up(std::min(tokens, wide_rows(w.cols)) * w.cols * kFloatBytes, kAlignment) : 0;
   const int64_t sum_bytes = narrow ? round_up(tokens * w.rows * kFloatBytes, kAlignment) : 0;
   const int64_t scale_bytes = round_up(tokens * kFloatBytes, kAlignment);
   std::byte* memory = scratch(wide_bytes + sum_bytes + scale_bytes + tokens * w.cols);
 
-  ConstTensorView wide = x;  // [T, K] float32
-  if (widen) {
-    const TensorView into(memory, DType::kF32, Shape{tokens, w.cols});
-    for_rows(backend_.threads(), tokens, w.cols, [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) widen_row(backend_, x, t, into);
-    });
-    wide = into;
-  }
   const TensorView sums =
       narrow ? TensorView(memory + wide_bytes, DType::kF32, Shape{tokens, w.rows}) : y;  // [T, N] float32
   const QuantMatrixView codes{.data = memory + wide_bytes + sum_bytes + scale_bytes,
@@ -177,18 +182,37 @@ void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorV
                               .layout = MatrixLayout::kRowMajor,
                               .scale_kind = ScaleKind::kRow,
                               .scales = reinterpret_cast<float*>(memory + wide_bytes + sum_bytes)};
-  const Precision precision = widen ? Precision::kFloat32 : Precision::kBFloat16;
-  backend_.quantize_activations(wide, precision, std::nullopt, codes);
-  for_rows(backend_.threads(), tokens, w.cols, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      if (!all_finite(backend_, x.slice_rows(t, t + 1)))
-        codes.scales[t] = std::numeric_limits<float>::quiet_NaN();
-    }
-  });
-  backend_.gemm({.dense = {}, .precision = precision, .quantized = codes}, w, bias, sums);
+  const int64_t step = wide_rows(w.cols);
+  for (int64_t begin = 0; begin < tokens; begin += step)
+    quantize_rows(x, memory, {begin, std::min(begin + step, tokens)}, codes);
+  backend_.gemm({.dense = {}, .precision = precision_of(x), .quantized = codes}, w, bias, sums);
   if (!narrow) return;
   for_rows(backend_.threads(), tokens, w.rows, [&](int64_t begin, int64_t end) {
     backend_.store(sums.slice_rows(begin, end), plain(y), {.row = begin, .col = 0});
+  });
+}
+
+void Fp8Gemm::quantize_rows(ConstTensorView x, std::byte* wide, IndexRange rows,
+                            const QuantMatrixView& codes) {
+  const int64_t count = rows.end - rows.begin;
+  ConstTensorView values = x.slice_rows(rows.begin, rows.end);  // [count, K]
+  if (x.dtype() != DType::kF32) {
+    const TensorView into(wide, DType::kF32, Shape{count, x.cols()});
+    for_rows(backend_.threads(), count, x.cols(), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) widen_row(backend_, x, rows.begin + t, into.row<float>(t));
+    });
+    values = into;
+  }
+  QuantMatrixView part = codes;
+  part.data += rows.begin * codes.cols;
+  part.rows = count;
+  part.scales += rows.begin;
+  backend_.quantize_activations(values, precision_of(x), std::nullopt, part);
+  for_rows(backend_.threads(), count, x.cols(), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      if (!all_finite(backend_, x.slice_rows(rows.begin + t, rows.begin + t + 1)))
+        part.scales[t] = std::numeric_limits<float>::quiet_NaN();
+    }
   });
 }
 

@@ -48,6 +48,7 @@ class Fp8Gemm {
 
  private:
   void run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
+  void quantize_rows(ConstTensorView x, std::byte* wide, IndexRange rows, const QuantMatrixView& codes);
   std::byte* scratch(int64_t bytes);
 
   Backend& backend_;

@@ -338,6 +338,11 @@ def test_torch_export_holds_the_operation():
         assert torch.equal(program.module()(x), model(x))
         longer = torch.randn(9, 32)
         assert torch.equal(program.module()(longer), model(longer))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    with torch.no_grad():
+        assert torch.equal(torch.export.load(file).module()(x), model(x))
     late = enable_fp8_gemm(Model(), options=FP8GemmOptions(materialize_fp8_on_wrap=False))
     with pytest.raises(Exception, match="materialize_fp8_weight"):
         torch.export.export(late, (x,))

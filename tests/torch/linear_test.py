@@ -88,11 +88,16 @@ def test_nan_and_infinity_stay_in_their_row():
     assert y[1].isnan().all() and not y[2].isfinite().any()
 
 
-def test_a_row_does_not_depend_on_its_batch():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_a_row_does_not_depend_on_its_batch(dtype):
     wrapped = FP8Linear(linear(192, 256))
-    x = torch.randn(65, 256, dtype=torch.bfloat16)
+    x = torch.randn(150, 256, dtype=dtype)
+    x[70, 3] = float("nan")
     with torch.no_grad():
-        assert torch.equal(wrapped(x)[17], wrapped(x[17:18])[0])
+        y = wrapped(x)
+        for row in (17, 63, 64, 127, 128, 149):
+            assert torch.equal(y[row], wrapped(x[row:row + 1])[0])
+    assert y[70].isnan().all() and y.isnan().any(1).sum() == 1
 
 
 def test_cast_output_back_decides_the_dtype():

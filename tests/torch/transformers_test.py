@@ -85,6 +85,37 @@ def test_a_tied_head_is_listed_as_tied():
     assert generate(model).shape[1] > PROMPT.shape[1]
 
 
+@pytest.mark.parametrize("storage", ["keep", "cpu_offload", "discard"])
+def test_weights_can_be_tied_again(storage):
+    model = enable_fp8_gemm(llama(tie_word_embeddings=True).to(torch.bfloat16).eval(),
+                            options=FP8GemmOptions(fp16_weight_storage=storage))
+    before = generate(model)
+    model.tie_weights()
+    assert torch.equal(generate(model), before)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.mul_(-1)
+    model.tie_weights()
+    copied = enable_fp8_gemm(llama(tie_word_embeddings=True).to(torch.bfloat16).eval(), options=model.lm_head.options)
+    copied.lm_head.weight = model.model.embed_tokens.weight
+    hidden = torch.randn(3, 64, dtype=torch.bfloat16)
+    with torch.no_grad():
+        assert torch.equal(model.lm_head(hidden), copied.lm_head(hidden))
+
+
+@pytest.mark.parametrize("storage", ["keep", "cpu_offload", "discard"])
+def test_training_with_checkpoints_learns(storage):
+    model = enable_fp8_gemm(llama().train(), options=FP8GemmOptions(fp16_weight_storage=storage))
+    model.gradient_checkpointing_enable()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for _ in range(4):
+        optimizer.zero_grad()
+        losses.append(model(PROMPT, labels=PROMPT).loss)
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.95 * losses[0]
+
+
 def test_every_hidden_state_that_requires_grad_passes():
     model = enable_fp8_gemm(llama().train())
     loss = model(PROMPT, labels=PROMPT).loss
