@@ -170,9 +170,10 @@ class Comparer {
 
   /// From 0 to 1: the share of the config's fields that are read, less where some are missing.
   [[nodiscard]] double fields_read(const Candidate& candidate) const {
-    const size_t idle = static_cast<size_t>(std::ranges::count_if(
+    const auto idle = static_cast<size_t>(std::ranges::count_if(
         kIdleFields, [&](std::string_view field) { return config_.contains(std::string(field)); }));
-    const size_t telling = std::max<size_t>(config_.size() - std::min(idle, config_.size()), 1);
+    const size_t telling = config_.size() - std::min(idle, config_.size());
+    if (telling == 0) return 0;
     const auto unread = static_cast<double>(telling_unread(candidate).size());
     return std::max(0.0, 1.0 - unread / static_cast<double>(telling)) /
            static_cast<double>(1 + candidate.reading.faults.size());

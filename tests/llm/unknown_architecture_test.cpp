@@ -137,6 +137,14 @@ TEST(UnknownArchitecture, IsComparedByItsConfigAloneWhereThereAreNoWeights) {
   }
 }
 
+TEST(UnknownArchitecture, IsFoundByItsNameWhereThereIsNothingElse) {
+  const Json config = {{"model_type", "qwen3_next"}};
+  const ArchitectureComparison found =
+      compare_architectures(config, "config.json", "qwen3_next", nullptr, "none");
+  EXPECT_EQ(found.nearest, "Qwen3MoeForCausalLM");
+  EXPECT_GT(found.field_faults.count, 3);
+}
+
 TEST(UnknownArchitecture, OfAHostileConfigIsRefusedInFewWords) {
   Changed folder("llama_tied");
   folder.fields["architectures"] = {std::string(100000, 'x') + "\x1b[2J"};

@@ -106,6 +106,15 @@ TEST(TokenizerFiles, RefusesAFolderWithoutATokenizer) {
                     HasSubstr("expected tokenizer.json, tekken.json, or vocab.json with merges.txt")));
 }
 
+TEST(TokenizerFiles, RefusesAMergeOfNoTokensWithoutPassingItsControlCharactersOn) {
+  ModelFolder folder;
+  folder.write("vocab.json", R"({"a": 0, "b": 1})");
+  folder.write("merges.txt", "a \x1b[31m\xc2\x9b\x7f\n");
+  const std::string message = message_of<FormatError>([&] { Tokenizer::open(folder.path()); });
+  EXPECT_THAT(message, HasSubstr("\\x1b[31m\\x9b\\x7f` out of vocabulary"));
+  EXPECT_EQ(message.find_first_of("\x1b\x7f\xc2"), std::string::npos) << message;
+}
+
 TEST(TokenizerFiles, RefusesAVocabularyThatIsCutShort) {
   const std::string whole = test::read_file(golden_text() / "tokenizers" / "gpt2" / "tokenizer.json");
   for (size_t size = 0; size + 2 < whole.size(); size += whole.size() / 16) {
