@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch", reason="octet.torch needs PyTorch")
 from torch import nn  # noqa: E402
 
 from conftest import STORAGES, close, linear, options, quantized_weight, reference, stored  # noqa: E402
+import octet.torch  # noqa: E402
 from octet.torch import FP8GemmOptions, FP8Linear  # noqa: E402
 
 # ---- options ----
@@ -409,7 +410,7 @@ def test_the_number_of_threads_follows_torch_and_changes_no_bit():
 def test_a_forked_process_can_multiply():
     import multiprocessing
 
-    wrapped = FP8Linear(linear(256, 512))
+    wrapped = FP8Linear(linear(256, 512), options=stored("keep"))
     x = torch.randn(64, 512, dtype=torch.bfloat16)
     with torch.no_grad():
         expected = wrapped(x)
@@ -417,10 +418,23 @@ def test_a_forked_process_can_multiply():
 
     def child():
         torch.set_num_threads(1)
+        wrapped.invalidate_weight_cache()
         with torch.no_grad():
             sender.send(bool(torch.equal(wrapped(x), expected)))
 
+    holds, done = threading.Event(), threading.Event()
+
+    def materialize():  # as another thread may while the process is forked
+        with octet.torch._kernels.lock:
+            holds.set()
+            done.wait(60)
+
+    other = threading.Thread(target=materialize)
+    other.start()
+    holds.wait(60)
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
     process.join(60)
+    done.set()
+    other.join()
     assert process.exitcode == 0 and receiver.recv()

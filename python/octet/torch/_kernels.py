@@ -35,7 +35,8 @@ def served(device: torch.device) -> bool:
 
 
 def _forget_runtime() -> None:
-    global _runtime
+    global _runtime, lock
+    lock = threading.RLock()  # the old one may have been another thread's, which is no more
     if _runtime is not None:
         _of_parents.append(_runtime)
         _runtime = None
