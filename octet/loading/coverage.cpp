@@ -33,10 +33,18 @@ IndexRange intersection(IndexRange a, IndexRange b) {
   return {.begin = begin, .end = std::max(begin, std::min(a.end, b.end))};
 }
 
+std::string first_to_last(IndexRange range) {
+  return std::to_string(range.begin) + " to " + std::to_string(range.end - 1);
+}
+
 }  // namespace
 
 Rectangle intersection(const Rectangle& a, const Rectangle& b) {
   return {.rows = intersection(a.rows, b.rows), .cols = intersection(a.cols, b.cols)};
+}
+
+std::string to_string(const Rectangle& place) {
+  return "rows " + first_to_last(place.rows) + ", columns " + first_to_last(place.cols);
 }
 
 bool Coverage::overlaps(const Rectangle& rectangle) const {

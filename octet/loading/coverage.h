@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "octet/core/shape.h"
@@ -20,6 +21,8 @@ struct Rectangle {
 };
 /// What two rectangles share; empty ranges where they share nothing.
 [[nodiscard]] Rectangle intersection(const Rectangle& a, const Rectangle& b);
+/// For messages: "rows 0 to 49, columns 0 to 149".
+[[nodiscard]] std::string to_string(const Rectangle& place);
 
 /// Not thread-safe. Its memory grows with the number of gaps, not with that of rectangles: neighbours melt.
 class Coverage {

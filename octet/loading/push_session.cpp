@@ -30,44 +30,6 @@ class ListSource final : public WeightSource {
   std::vector<SourceTensor> tensors_;
 };
 
-SourceTensor description_of(const TensorPiece& piece) {
-  return {.name = piece.name, .dtype = piece.dtype, .shape = piece.shape, .file = "pushed", .index = 0};
-}
-
-std::string text_of(IndexRange range) {
-  return std::to_string(range.begin) + " to " + std::to_string(range.end - 1);
-}
-std::string text_of(const Rectangle& place) {
-  return "rows " + text_of(place.rows) + ", columns " + text_of(place.cols);
-}
-
-void check_range(const std::string& name, std::string_view what, IndexRange range, int64_t size) {
-  if (range.begin >= 0 && range.begin <= range.end && range.end <= size) return;
-  throw ArgumentError("tensor " + quote(name) + ": a piece of " + std::string(what) + " [" +
-                      std::to_string(range.begin) + ", " + std::to_string(range.end) +
-                      "), expected a range in [0, " + std::to_string(size) + ")");
-}
-
-/// The place of a piece; throws ArgumentError where it contradicts itself.
-Rectangle place_of(const TensorPiece& piece, const SourceTensor& tensor) {
-  const bool negative = std::any_of(piece.shape.begin(), piece.shape.end(), [](int64_t n) { return n < 0; });
-  if (negative ||
-      (tensor.elements() == 0 && std::find(piece.shape.begin(), piece.shape.end(), 0) == piece.shape.end()))
-    throw ArgumentError("tensor " + quote(piece.name) + ": no tensor has the shape " +
-                        to_string(piece.shape));
-  const Rectangle place{.rows = piece.rows.value_or(IndexRange{.begin = 0, .end = tensor.rows()}),
-                        .cols = piece.cols.value_or(IndexRange{.begin = 0, .end = tensor.cols()})};
-  check_range(piece.name, "rows", place.rows, tensor.rows());
-  check_range(piece.name, "columns", place.cols, tensor.cols());
-  const int64_t expected = place.elements() * dtype_bits(piece.dtype) / 8;
-  if (static_cast<int64_t>(piece.bytes.size()) != expected) {
-    throw ArgumentError("tensor " + quote(piece.name) + ": a piece of " + text_of(place) + " in " +
-                        std::string(to_string(piece.dtype)) + " has " + std::to_string(expected) +
-                        " bytes, found " + std::to_string(piece.bytes.size()));
-  }
-  return place;
-}
-
 bool matches_any(const std::vector<std::string>& patterns, const std::string& name) {
   return std::any_of(patterns.begin(), patterns.end(),
                      [&](const std::string& pattern) { return NamePattern(pattern).matches(name); });
@@ -178,7 +140,7 @@ void PushSession::push(const TensorPiece& piece) {
   const std::shared_lock phase(phase_);
   if (finished_) throw ArgumentError("tensor " + quote(piece.name) + ": pushed when the load was over");
   if (meter_.cancelled()) throw Interrupted("loading was stopped");
-  const Rectangle place = place_of(piece, description_of(piece));
+  const Rectangle place = place_of(piece);
   Entry* entry = find(piece.name);
   if (entry == nullptr) return note_stranger(piece);
   bool held = false;
@@ -349,11 +311,11 @@ void PushSession::collect_faults(const Entry& entry, Faults& faults) const {
   if (!entry.pushed) return;
   const std::string name = "tensor " + quote(entry.name) + ": ";
   if (entry.pushed->twice())
-    faults.add(name + text_of(*entry.pushed->twice()) + " came, in part or whole, twice");
+    faults.add(name + to_string(*entry.pushed->twice()) + " came, in part or whole, twice");
   if (const auto gap = entry.pushed->coverage().first_gap()) {
     const Coverage& coverage = entry.pushed->coverage();
     faults.add(name + std::to_string(coverage.covered()) + " of " + std::to_string(entry.tensor->elements()) +
-               " values came, first missing are " + text_of(*gap));
+               " values came, first missing are " + to_string(*gap));
   }
 }
 

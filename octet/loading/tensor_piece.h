@@ -10,6 +10,8 @@
 
 #include "octet/core/dtype.h"
 #include "octet/core/shape.h"
+#include "octet/loading/coverage.h"
+#include "octet/loading/weight_source.h"
 
 namespace octet {
 
@@ -23,5 +25,11 @@ struct TensorPiece {
   std::optional<IndexRange> cols = std::nullopt;  ///< nullopt: all
   std::span<const std::byte> bytes = {};          ///< its elements, row by row, without gaps; little-endian
 };
+
+/// What a piece says of its whole tensor.
+[[nodiscard]] SourceTensor description_of(const TensorPiece& piece);
+/// Where a piece lies in its tensor. Throws ArgumentError where shape, ranges and bytes contradict each
+/// other.
+[[nodiscard]] Rectangle place_of(const TensorPiece& piece);
 
 }  // namespace octet

@@ -9,6 +9,7 @@
 #include "octet/loading/checkpoint_source.h"
 #include "octet/loading/dummy_weights.h"
 #include "tests/llm/golden_folder.h"
+#include "tests/loading/watched_source.h"
 
 namespace octet {
 namespace {
@@ -47,23 +48,6 @@ std::string refusal(Body&& body) {
 std::string digest_of(LLM& llm) {
   return model_digest(llm.model().digests());
 }
-
-/// A source whose reads fail after some of them.
-class Failing final : public WeightSource {
- public:
-  Failing(const WeightSource& inner, int reads) : inner_(inner), left_(reads) {}
-  [[nodiscard]] std::string describe() const override { return inner_.describe(); }
-  [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
-                 std::span<std::byte> into) const override {
-    if (--left_ < 0) throw FormatError("the disk fails");
-    inner_.read_rows(tensor, begin, end, into);
-  }
-
- private:
-  const WeightSource& inner_;
-  mutable std::atomic<int> left_;
-};
 
 class Reload : public ::testing::TestWithParam<ReloadMode> {
  protected:
@@ -109,7 +93,9 @@ TEST_P(Reload, ASecondCopyIsPlannedForAndOnlyAtomicTakesOne) {
 TEST_P(Reload, AFailureLeavesTheOldWeightsOrAStateThatIsSaidToBeIncompleteUntilAnotherReload) {
   const std::string old = digest_of(live_);
   const auto old_ids = answer(live_);
-  EXPECT_EQ(refusal<FormatError>([&] { live_.reload(Failing(source_, 3), mode()); }), "the disk fails");
+  FailAt fail(4);
+  const WatchedSource failing(source_, [&](const SourceTensor&, int64_t) { fail(); });
+  EXPECT_EQ(refusal<FormatError>([&] { live_.reload(failing, mode()); }), "a.safetensors: reading failed");
   if (GetParam() == ReloadMode::kAtomic) {
     EXPECT_EQ(live_.model().incomplete(), "");
     EXPECT_EQ(digest_of(live_), old);
@@ -117,7 +103,7 @@ TEST_P(Reload, AFailureLeavesTheOldWeightsOrAStateThatIsSaidToBeIncompleteUntilA
   } else {
     EXPECT_THAT(
         refusal<DeviceError>([&] { answer(live_); }),
-        AllOf(HasSubstr("the weights are incomplete"), HasSubstr("the disk fails"), HasSubstr("reload")));
+        AllOf(HasSubstr("the weights are incomplete"), HasSubstr("reading failed"), HasSubstr("reload")));
     // A reload of a part does not make it whole.
     live_.reload(source_, {.mode = GetParam(), .modules = {"model.norm"}});
     EXPECT_THAT(refusal<DeviceError>([&] { answer(live_); }), HasSubstr("still to be loaded"));

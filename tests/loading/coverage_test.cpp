@@ -68,6 +68,10 @@ TEST(Coverage, NamesTheFirstGap) {
   EXPECT_FALSE(coverage.first_gap().has_value());
 }
 
+TEST(Coverage, RectanglesAreToldOfByTheirFirstAndLastRowsAndColumns) {
+  EXPECT_EQ(to_string(at(3, 10, 0, 4)), "rows 3 to 9, columns 0 to 3");
+}
+
 TEST(Coverage, NothingIsCompleteFromTheBeginning) {
   EXPECT_TRUE(Coverage(0, 5).complete());
   Coverage coverage(2, 2);

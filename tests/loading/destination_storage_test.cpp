@@ -7,6 +7,7 @@
 
 #include "tests/loading/load_rig.h"
 #include "tests/loading/thread_peers.h"
+#include "tests/loading/watched_source.h"
 
 namespace octet {
 namespace {
@@ -68,23 +69,11 @@ TEST(Reload, InPlaceUsesTheSameMemoryAndAtomicASecondCopyAndBothGiveTheBytesOfAL
 }
 
 TEST(Reload, AFailureLeavesTheOldWeightsWhereTheyHaveASecondCopyAndCanBeMadeGoodInPlace) {
-  class Failing final : public WeightSource {
-   public:
-    explicit Failing(const MemorySource& inner) : inner_(inner) {}
-    [[nodiscard]] std::string describe() const override { return "model"; }
-    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
-                   std::span<std::byte> into) const override {
-      if (tensor.name == "norm") throw FormatError("the disk fails");
-      inner_.read_rows(tensor, begin, end, into);
-    }
-
-   private:
-    const MemorySource& inner_;
-  };
   const StorageRule rule = rule_of(Granularity::kChannel);
   const MemorySource next = weights(3.0F);
-  const Failing failing(next);
+  const WatchedSource failing(next, [](const SourceTensor& tensor, int64_t) {
+    if (tensor.name == "norm") throw FormatError("the disk fails");
+  });
   const auto expected = Loaded(rule, next).bytes();
   for (const LoadInto into : {LoadInto::kInPlace, LoadInto::kSecondCopy}) {
     Loaded live(rule, weights(1.0F));
@@ -164,32 +153,6 @@ TEST(Reload, PushedWeightsGoTheSameWays) {
   }
 }
 
-/// Fails at the Nth read or the Nth allocation.
-class CountingSource final : public WeightSource {
- public:
-  CountingSource(const MemorySource& inner, int fail_at) : inner_(inner), left_(fail_at) {}
-  [[nodiscard]] std::string describe() const override { return "model"; }
-  [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-  void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
-                 std::span<std::byte> into) const override {
-    count();
-    inner_.read_rows(tensor, begin, end, into);
-  }
-  int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
-                     std::span<std::byte> into) const override {
-    count();
-    return inner_.read_block(tensor, rows, cols, into);
-  }
-  [[nodiscard]] bool failed() const { return left_ <= 0; }
-
- private:
-  void count() const {
-    if (--left_ == 0) throw FormatError("a.safetensors: reading failed");
-  }
-  const MemorySource& inner_;
-  mutable std::atomic<int> left_;
-};
-
 class FailingAllocator final : public Allocator {
  public:
   void* allocate(int64_t bytes) override {
@@ -221,10 +184,11 @@ TEST(FaultSweep, AnyReadThatFailsEndsTheLoadWithOneErrorAndHoldsNothing) {
         const StoredMatrix& matrix =
             model.matrix({{"a.weight", 150}, {"b.weight", 9}}, 40, rule_of(granularity));
         const StoredVector& vector = model.vector({{"norm", 40}});
-        const CountingSource counting(source, fail_at);
+        FailAt fail(fail_at);
+        const WatchedSource counting(source, [&](const SourceTensor&, int64_t) { fail(); });
         const std::string message =
             refusal<FormatError>([&] { device.load(model, counting, {.tile_bytes = 800}); });
-        failed = counting.failed();
+        failed = fail.failed();
         EXPECT_EQ(message, failed ? "a.safetensors: reading failed" : "accepted");
         if (!failed) continue;
         EXPECT_EQ(device.ledger.current(), 0);
@@ -250,10 +214,11 @@ TEST(FaultSweep, AnyReadThatFailsOnOneRankEndsTheLoadOnAll) {
       model.vector({{"norm", 40}});
       model.parameters[0].shape = Shape{150, 40};
       model.parameters[0].slice.cols = IndexRange{rank * 20, rank * 20 + 20};
-      const CountingSource counting(source, rank == 1 ? fail_at : 1 << 20);
+      FailAt fail(rank == 1 ? fail_at : 1 << 20);
+      const WatchedSource counting(source, [&](const SourceTensor&, int64_t) { fail(); });
       messages[static_cast<size_t>(rank)] =
           refusal<FormatError>([&] { device.load(model, counting, {.tile_bytes = 800, .peers = &mine}); });
-      if (counting.failed()) any = true;
+      if (fail.failed()) any = true;
       EXPECT_EQ(device.ledger.current() == 0, messages[static_cast<size_t>(rank)] != "accepted");
     });
     failed = any;

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "tests/loading/load_rig.h"
+#include "tests/loading/watched_source.h"
 
 namespace octet {
 namespace {
@@ -85,23 +86,11 @@ TEST(LoadSession, CancellingReleasesEverythingAtAnyMoment) {
 }
 
 TEST(LoadSession, AReadThatFailsReleasesEverything) {
-  class Failing final : public WeightSource {
-   public:
-    explicit Failing(const MemorySource& inner) : inner_(inner) {}
-    [[nodiscard]] std::string describe() const override { return "model"; }
-    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
-                   std::span<std::byte> into) const override {
-      if (begin > 50) throw FormatError("the disk fails");
-      inner_.read_rows(tensor, begin, end, into);
-    }
-
-   private:
-    const MemorySource& inner_;
-  };
   MemorySource source;
   source.add("a.weight", DType::kBF16, {100, 50});
-  const Failing failing(source);
+  const WatchedSource failing(source, [](const SourceTensor&, int64_t begin) {
+    if (begin > 50) throw FormatError("the disk fails");
+  });
   Device device(MatrixLayout::kRowMajor, 3);
   TestModel model;
   const StoredMatrix& matrix = model.matrix({{"a.weight", 100}}, 50, rule_of(Granularity::kChannel));
@@ -135,25 +124,10 @@ TEST(LoadSession, ProgressEndsWithEveryByteReadAndShowsThePlan) {
 }
 
 TEST(LoadSession, DropsTheCacheOfWhatItReadWhenAsked) {
-  class Counting final : public WeightSource {
-   public:
-    explicit Counting(const MemorySource& inner) : inner_(inner) {}
-    [[nodiscard]] std::string describe() const override { return "model"; }
-    [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return inner_.tensors(); }
-    void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
-                   std::span<std::byte> into) const override {
-      inner_.read_rows(tensor, begin, end, into);
-    }
-    void drop_cache(const SourceTensor& tensor) const override { dropped.push_back(tensor.name); }
-    mutable std::vector<std::string> dropped;
-
-   private:
-    const MemorySource& inner_;
-  };
   MemorySource source;
   source.add("a.weight", DType::kBF16, {3, 5});
   for (const bool drop : {false, true}) {
-    const Counting counting(source);
+    const WatchedSource counting(source);
     Device device;
     TestModel model;
     model.matrix({{"a.weight", 3}}, 5, {});
