@@ -4,11 +4,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <vector>
 
 namespace octet {
 
 /// Files are put into `staging()`, a folder beside the target, which takes the target's name on commit();
-/// without that it is removed with all it holds. Neither copied nor moved. One thread at a time.
+/// without that it is removed with all it holds. A process that is killed leaves its folder behind; the next
+/// one with the same target removes it. Those of living processes are locked and stay. Neither copied nor
+/// moved. One thread at a time.
 class OutputFolder {
  public:
   enum class Existing {
@@ -23,6 +26,8 @@ class OutputFolder {
 
   [[nodiscard]] const std::filesystem::path& target() const { return target_; }
   [[nodiscard]] const std::filesystem::path& staging() const { return staging_; }
+  /// What killed processes had left behind and the constructor removed.
+  [[nodiscard]] const std::vector<std::filesystem::path>& removed() const { return removed_; }
   /// Throws DeviceError saying what is needed and what is free, when `bytes` do not fit on the disk.
   void require_space(int64_t bytes) const;
   /// Puts the folder in place; one that was there is replaced in one step. Throws DeviceError, and then what
@@ -31,10 +36,14 @@ class OutputFolder {
 
  private:
   void check_target(Existing existing) const;
+  void remove_leftovers();
+  void make_staging();
   void replace_existing();
 
   std::filesystem::path target_;
   std::filesystem::path staging_;  // empty after commit
+  int lock_ = -1;                  // of the folder that is written, as long as this process lives
+  std::vector<std::filesystem::path> removed_;
 };
 
 }  // namespace octet

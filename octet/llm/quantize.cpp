@@ -113,6 +113,8 @@ QuantizeReport quantize_checkpoint(const fs::path& folder, const fs::path& out,
 
   OutputFolder target(out,
                       options.overwrite ? OutputFolder::Existing::kReplace : OutputFolder::Existing::kRefuse);
+  for (const fs::path& path : target.removed())
+    warn_of(*model, path.string() + ": was left behind by a process that was killed; removed");
   const std::string config = config_of(*model, options, plan).dump(2) + "\n";
   const std::vector<fs::path> others = accompanying_files(folder);
   int64_t bytes = plan.shards.file_bytes + static_cast<int64_t>(config.size());

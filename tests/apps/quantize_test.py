@@ -194,6 +194,39 @@ class Quantize(OctetTest):
             self.assertEqual(self.left(), [])
         self.assertGreater(interrupted, 0)
 
+    def test_what_a_killed_run_left_behind_is_removed_by_the_next_and_that_of_a_living_one_is_not(self):
+        copy = self.folder / "large"
+        subprocess.run([sys.executable, str(SOURCE / "tools" / "make_random_checkpoint.py"), "llama-3.2-1b", str(copy),
+                        "--layers", "1"], check=True, capture_output=True)
+
+        def stopped():
+            """A run that stands still in the middle of its work."""
+            process = self.start("quantize", copy, self.out, "--fp8-embedding", "--threads", "1")
+            self.addCleanup(process.communicate)
+            self.addCleanup(process.kill)
+            folder = self.place / f"out.incomplete-{process.pid}"
+            while process.poll() is None and not (folder.exists() and any(folder.iterdir())):
+                time.sleep(0.002)
+            process.send_signal(signal.SIGSTOP)
+            self.assertTrue(folder.exists(), "it was faster than the signal")
+            return process, folder
+
+        killed, left = stopped()
+        living, half = stopped()
+        killed.kill()
+        killed.communicate()
+        self.assertIn(left.name, self.left())
+        result = self.octet("quantize", TINY, self.out)
+        self.assertEqual(result.returncode, 0, result.err)
+        self.assertRegex(result.err, f"{left.name}: was left behind by a process that was killed; removed")
+        self.assertNotIn(half.name, result.err)
+        self.assertEqual(self.left(), ["out", half.name])
+        shutil.rmtree(self.out)
+        living.send_signal(signal.SIGCONT)
+        _, err = living.communicate(timeout=120)
+        self.assertEqual(living.returncode, 0, err)
+        self.assertEqual(self.left(), ["out"])
+
 
 if __name__ == "__main__":
     main()

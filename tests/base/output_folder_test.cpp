@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <limits>
+#include <thread>
 
 #include "octet/base/error.h"
 #include "octet/base/file_reader.h"
@@ -46,6 +48,65 @@ TEST_F(OutputFolders, AreRemovedWithoutACommit) {
     const OutputFolder output(target_, Existing::kRefuse);
     fill(output, "new");
   }
+  EXPECT_EQ(entries(), 0U);
+}
+
+TEST_F(OutputFolders, OfProcessesThatWereKilledAreRemovedAndTold) {
+  // One has the number of this process, as happens in containers; none is locked.
+  const std::string own = "out.incomplete-" + std::to_string(::getpid());
+  for (const std::string& name :
+       {own, std::string("out.incomplete-4000000000"), std::string("out.incomplete-7")})
+    folder_.write(name + "/model.safetensors", "half");
+  const std::vector<std::string> others = {"out.incomplete-",    "out.incomplete-7.old", "out.incomplete-x7",
+                                           "other.incomplete-7", "xout.incomplete-7",    "out.incomplete-7x"};
+  for (const std::string& name : others) folder_.write(name + "/kept", "mine");
+  folder_.write("out.incomplete-8", "a file");
+  std::filesystem::create_directory_symlink(folder_.path() / "other.incomplete-7",
+                                            folder_.path() / "out.incomplete-9");
+  {
+    const OutputFolder output(target_, Existing::kRefuse);
+    EXPECT_THAT(output.removed(),
+                ::testing::UnorderedElementsAre(folder_.path() / own, folder_.path() / "out.incomplete-7",
+                                                folder_.path() / "out.incomplete-4000000000"));
+    EXPECT_TRUE(std::filesystem::is_empty(output.staging()));
+  }
+  EXPECT_EQ(entries(), others.size() + 2);
+  EXPECT_THAT(OutputFolder(target_, Existing::kRefuse).removed(), ::testing::IsEmpty());
+}
+
+TEST_F(OutputFolders, OfLivingProcessesStay) {
+  const OutputFolder living(target_, Existing::kRefuse);
+  fill(living, "new");
+  const std::filesystem::path elsewhere = folder_.path() / "out.incomplete-1";
+  std::filesystem::rename(living.staging(), elsewhere);  // as if its process had that number
+  {
+    const OutputFolder output(target_, Existing::kRefuse);
+    EXPECT_THAT(output.removed(), ::testing::IsEmpty());
+  }
+  EXPECT_EQ(read_text_file(elsewhere / "config.json"), "new");
+  std::filesystem::rename(elsewhere, living.staging());
+  EXPECT_THAT([&] { (void)OutputFolder(target_, Existing::kRefuse); },
+              ThrowsMessage<DeviceError>(HasSubstr("File exists")));
+}
+
+TEST_F(OutputFolders, ArePreparedBySeveralProcessesAtOnce) {
+  // Threads stand for processes; they have one number, so that most find the name taken.
+  std::vector<std::thread> threads;
+  std::atomic<int> failures{0};
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 50; ++round) {
+        try {
+          const OutputFolder output(target_, Existing::kRefuse);
+          failures += std::filesystem::is_directory(output.staging()) ? 0 : 1;
+        } catch (const DeviceError&) {
+          continue;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 0);
   EXPECT_EQ(entries(), 0U);
 }
 
