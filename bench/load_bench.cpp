@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Times loading a checkpoint beside reading the same files and doing nothing, cold, turn by turn, and beside
-/// the quantizer alone: a load can be no faster than the slower of the two.
+/// the quantizer alone: a load can be no faster than the slower of the two. With --first-token also a warm
+/// start, from opening the folder to the first token, beside reading and quantizing the same bytes and no
+/// more.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -8,12 +10,13 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdio>
 #include <string>
 
 #include "bench/bench_support.h"
 #include "octet/checkpoint/checkpoint.h"
-#include "octet/llm/model.h"
+#include "octet/llm/llm.h"
 #include "octet/quant/scales.h"
 
 namespace octet::bench {
@@ -29,6 +32,7 @@ struct Options {
   int threads = 0;
   int pairs = 3;
   bool warm = false;
+  bool first_token = false;
 };
 
 struct Case {
@@ -47,6 +51,10 @@ class PlainFile {
   PlainFile& operator=(const PlainFile&) = delete;
 
   void drop_cache() const { (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED); }
+  /// Bytes from `offset` on, as many as there are and the buffer holds.
+  [[nodiscard]] int64_t read_at(int64_t offset, std::vector<std::byte>& buffer) const {
+    return std::max<ssize_t>(0, ::pread(fd_, buffer.data(), buffer.size(), offset));
+  }
   /// One thread, from the first byte to the last; the kernel knows that it is sequential.
   [[nodiscard]] int64_t read_all(std::vector<std::byte>& buffer) const {
     (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -80,6 +88,21 @@ class LoadBench {
                 what.name, median(loads) / kGiga, median(reads) / kGiga, quantizer / kGiga, median(shares));
   }
 
+  /// Of a file cache that holds all files.
+  void run_first_token(const Case& what) {
+    const int64_t quantized = quantized_bytes(what.granularity);
+    std::vector<double> starts;
+    std::vector<double> works;
+    std::vector<double> shares;
+    for (int pair = 0; pair < options_.pairs; ++pair) {
+      works.push_back(work_seconds(what.granularity, quantized));
+      starts.push_back(seconds_of(Stopwatch::kWall, [&] { first_token(what.granularity); }));
+      shares.push_back(starts.back() / works.back());
+    }
+    std::printf("%-24s first token after %6.3f s, reading and quantizing alone %6.3f s: %5.2f times\n",
+                what.name, median(starts), median(works), median(shares));
+  }
+
  private:
   void prepare() const {
     if (options_.warm) return;
@@ -108,6 +131,56 @@ class LoadBench {
     prepare();
     const LoadReport& report = model.load();
     return static_cast<double>(report.read_bytes) / report.seconds;
+  }
+
+  void first_token(Granularity granularity) const {
+    LlmOptions options;
+    options.model = model_options(granularity);
+    options.max_model_len = 64;
+    LLM llm(options_.model, options);
+    GenerateOptions one;
+    one.sampling.max_tokens = 1;
+    one.sampling.ignore_eos = true;
+    check(llm.generate(std::vector<int32_t>{1, 2, 3}, one).ids.size() == 1, "no token came");
+  }
+
+  /// Bytes of the files that a load turns into FP8.
+  [[nodiscard]] int64_t quantized_bytes(Granularity granularity) const {
+    Model model(options_.model, model_options(granularity));
+    int64_t bytes = 0;
+    for (const WeightRecord& weight : model.load().weights) {
+      if (weight.quantized) bytes += weight.elements * dtype_size(weight.source_dtype);
+    }
+    return bytes;
+  }
+
+  /// All threads read all bytes of the files, in pieces, and quantize the first `quantized` of them, each
+  /// into a matrix of its own that is written over and over.
+  [[nodiscard]] double work_seconds(Granularity granularity, int64_t quantized) const {
+    MemoryLedger ledger;
+    const auto backend =
+        make_backend({.device = "cpu", .threads = options_.threads, .isa = std::nullopt}, ledger);
+    constexpr int64_t kTileBytes = kTileRows * kTileCols * 2;
+    const auto workers = static_cast<size_t>(backend->threads().threads());
+    std::vector<QuantMatrix> outputs;
+    for (size_t i = 0; i < workers; ++i)
+      outputs.emplace_back(backend->allocator(), ledger, "bench",
+                           spec_of(granularity, backend->weight_layout()));
+    std::vector<std::vector<std::byte>> buffers(workers, std::vector<std::byte>(kTileBytes));
+    std::atomic<int64_t> left{quantized};
+    return seconds_of(Stopwatch::kWall, [&] {
+      for (const auto& path : files_) {
+        const PlainFile file(path);
+        const auto size = static_cast<int64_t>(std::filesystem::file_size(path));
+        backend->threads().parallel_for((size + kTileBytes - 1) / kTileBytes, [&](int64_t index, int worker) {
+          std::vector<std::byte>& buffer = buffers[static_cast<size_t>(worker)];
+          const int64_t got = file.read_at(index * kTileBytes, buffer);
+          if (got < kTileBytes || (left -= got) + got <= 0) return;
+          quantize(*backend, {buffer.data(), DType::kBF16, Shape{kTileRows, kTileCols}},
+                   outputs[static_cast<size_t>(worker)].view(), granularity);
+        });
+      }
+    });
   }
 
   /// Bytes of bfloat16 that become codes in a second, all threads, each tile into a matrix of its own that
@@ -179,6 +252,8 @@ int run(int argc, char** argv) {
   app.add_option("--threads", options.threads, "threads (all cores)");
   app.add_option("--pairs", options.pairs, "pairs of timings (3)")->check(CLI::PositiveNumber);
   app.add_flag("--warm", options.warm, "leave the page cache as it is");
+  app.add_flag("--first-token", options.first_token,
+               "time a warm start to its first token instead (the files must fit the page cache)");
   CLI11_PARSE(app, argc, argv);
   if (options.model.empty()) {
     std::printf(
@@ -186,11 +261,18 @@ int run(int argc, char** argv) {
     return 0;
   }
   LoadBench bench(options);
-  std::printf("%s, %s page cache\n", cpu_name().c_str(), options.warm ? "warm" : "cold");
+  std::printf("%s, %s page cache\n", cpu_name().c_str(),
+              options.warm || options.first_token ? "warm" : "cold");
   constexpr std::array kCases = {Case{"a scale per row", Granularity::kChannel},
                                  Case{"a scale per block", Granularity::kBlock},
                                  Case{"a scale per matrix", Granularity::kTensor}};
-  for (const Case& what : kCases) bench.run(what);
+  for (const Case& what : kCases) {
+    if (options.first_token) {
+      bench.run_first_token(what);
+    } else {
+      bench.run(what);
+    }
+  }
   return 0;
 }
 

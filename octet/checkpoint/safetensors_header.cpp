@@ -143,9 +143,9 @@ class HeaderReader {
       }
     }
     if (end > data_bytes_) {
-      faults_.add("the file is cut short: tensor " + quote(last->name) + " ends at byte " +
-                  std::to_string(end) + " of the data, of which there are " + std::to_string(data_bytes_) +
-                  " (fetch the file again)");
+      faults_.add("the file is cut short: expected " + std::to_string(end) +
+                  " bytes of data up to the end of tensor " + quote(last->name) + ", found " +
+                  std::to_string(data_bytes_) + " (fetch the file again)");
     } else if (end < data_bytes_) {
       add_hole(end, data_bytes_);
     }

@@ -29,19 +29,12 @@ LoadSession::LoadSession(const Parts& parts)
       taken_(parts.bindings.destinations.size(), false),
       results_(parts.bindings.pieces.size()) {}
 
-void LoadSession::run() {
-  try {
-    load();
-  } catch (...) {
-    buffers_.clear();
-    parts_.storage.release();
-    throw;
-  }
+LoadSession::~LoadSession() {
+  if (!committed_) parts_.storage.release();
 }
 
-void LoadSession::load() {
+void LoadSession::run() {
   if (parts_.bindings.pieces.empty()) return;
-  std::vector<InputScale> scales;
   fail_together(parts_.peers, [&] {
     for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
     parts_.meter.report();
@@ -55,25 +48,30 @@ void LoadSession::load() {
     compare_twins();
     parts_.meter.report();
     if (parts_.meter.cancelled()) throw Interrupted("loading was stopped");
-    scales =
+    input_scales_ =
         input_scales(parts_.backend, parts_.storage, parts_.bindings.destinations, parts_.source.describe());
+    finite_ = finite_destinations();
   });
   buffers_.clear();
-  parts_.storage.commit();
-  for (const InputScale& input : scales) input.matrix->input_scale = input.scale;
-  mark_finite_codes();
 }
 
-void LoadSession::mark_finite_codes() {
+void LoadSession::commit() noexcept {
+  committed_ = true;
+  parts_.storage.commit();
+  for (const InputScale& input : input_scales_) input.matrix->input_scale = input.scale;
+  for (size_t i = 0; i < finite_.size(); ++i) {
+    auto* const* matrix = std::get_if<StoredMatrix*>(&parts_.bindings.destinations[i].target);
+    if (matrix != nullptr && finite_[i]) (*matrix)->matrix.set_codes_finite();
+  }
+}
+
+std::vector<bool> LoadSession::finite_destinations() const {
   std::vector<bool> finite(views_.size(), true);
   for (size_t i = 0; i < results_.size(); ++i) {
     const Piece& piece = parts_.bindings.pieces[i];
     if (piece.kind != PieceKind::kQuantize || results_[i].nonfinite > 0) finite[piece.destination] = false;
   }
-  for (size_t i = 0; i < views_.size(); ++i) {
-    auto* const* matrix = std::get_if<StoredMatrix*>(&parts_.bindings.destinations[i].target);
-    if (matrix != nullptr && finite[i]) (*matrix)->matrix.set_codes_finite();
-  }
+  return finite;
 }
 
 // By the sizes of whole tensors, so that all ranks have the same batches.

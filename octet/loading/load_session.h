@@ -27,9 +27,15 @@ class LoadSession {
     bool drop_page_cache = false;
   };
   explicit LoadSession(const Parts& parts);
+  /// Gives everything back that was not committed.
+  ~LoadSession();
+  LoadSession(const LoadSession&) = delete;
+  LoadSession& operator=(const LoadSession&) = delete;
 
-  /// Fills every destination, or none and throws; on all ranks alike.
+  /// Fills every destination; throws on all ranks alike.
   void run();
+  /// After `run`: the destinations keep what they were filled with.
+  void commit() noexcept;
 
   /// One for each piece of the bindings.
   [[nodiscard]] std::span<const TileResult> results() const { return results_; }
@@ -38,7 +44,6 @@ class LoadSession {
  private:
   using PieceRange = std::pair<size_t, size_t>;
 
-  void load();
   [[nodiscard]] PieceRange next_batch(size_t first) const;
   void load_batch(PieceRange batch);
   void measure(PieceRange batch);
@@ -47,8 +52,8 @@ class LoadSession {
   void fill(PieceRange batch);
   void check_values(PieceRange batch) const;
   void compare_twins();
-  /// Tells the matrices whose every element was quantized here, from finite values, that they are finite.
-  void mark_finite_codes();
+  /// Whether every element of a destination was quantized here, from finite values.
+  [[nodiscard]] std::vector<bool> finite_destinations() const;
   [[nodiscard]] const QuantMatrixView& view_of_piece(size_t piece) const {
     return views_[parts_.bindings.pieces[piece].destination];
   }
@@ -63,6 +68,9 @@ class LoadSession {
   std::vector<bool> taken_;
   std::vector<TileResult> results_;
   std::vector<TwinDifference> twins_;
+  std::vector<InputScale> input_scales_;
+  std::vector<bool> finite_;
+  bool committed_ = false;
 };
 
 }  // namespace octet

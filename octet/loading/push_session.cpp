@@ -377,18 +377,22 @@ void PushSession::check_input_scales(Faults& faults) const {
   }
 }
 
-void PushSession::apply_input_scales() {
+std::vector<InputScale> PushSession::found_input_scales() const {
   std::vector<Destination> destinations;
   for (const Group& group : groups_) {
     if (group.bound) destinations.push_back(group.bindings.destinations.front());
   }
-  const auto scales = input_scales(backend_, *storage_, destinations, "pushed weights");
+  return input_scales(backend_, *storage_, destinations, "pushed weights");
+}
+
+void PushSession::commit(std::span<const InputScale> scales) noexcept {
+  finished_ = true;
   storage_->commit();
   for (const InputScale& input : scales) input.matrix->input_scale = input.scale;
   mark_finite_codes();
 }
 
-void PushSession::mark_finite_codes() {
+void PushSession::mark_finite_codes() noexcept {
   for (const Group& group : groups_) {
     if (!group.bound) continue;
     const bool finite = std::all_of(group.members.begin(), group.members.end(), [](const Member& member) {
@@ -400,9 +404,10 @@ void PushSession::mark_finite_codes() {
   }
 }
 
-LoadReport PushSession::finish() {
+LoadReport PushSession::finish(const std::function<void(const LoadReport&)>& last) {
   const std::scoped_lock phase(phase_);
   if (finished_) throw ArgumentError("a load is finished once");
+  LoadReport result;
   try {
     if (meter_.cancelled()) throw Interrupted("loading was stopped");
     bind_the_rest();
@@ -416,7 +421,10 @@ LoadReport PushSession::finish() {
       }
     }
     faults.throw_if_any<FormatError>("pushed weights");
-    apply_input_scales();
+    const std::vector<InputScale> scales = found_input_scales();
+    result = report();
+    last(result);
+    commit(scales);
   } catch (...) {
     finished_ = true;
     for (Group& group : groups_) group.waiting.clear();
@@ -424,9 +432,8 @@ LoadReport PushSession::finish() {
     groups_.clear();
     throw;
   }
-  finished_ = true;
-  LoadReport result = report();
   groups_.clear();
+  result.final_bytes = backend_.ledger().current() - held_before_;
   return result;
 }
 
@@ -462,7 +469,6 @@ LoadReport PushSession::report() const {
     if (record.use == TensorUse::kUnused) report.unused.push_back(record.name);
   }
   report.predicted_peak_bytes = report.predicted_final_bytes + options_.max_pending_bytes;
-  report.final_bytes = backend_.ledger().current() - held_before_;
   report.peak_bytes = backend_.ledger().peak() - held_before_;
   report.process_peak_rss_bytes = process_memory().peak_resident_bytes;
   report.process_rss_before_bytes = rss_before_;

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,8 +37,9 @@ class PushSession {
   /// Whatever it throws, the piece is as if it had never come.
   void push(const TensorPiece& piece);
   /// Throws FormatError with everything that is missing, came twice or cannot be stored, and then holds
-  /// nothing any more.
-  LoadReport finish();
+  /// nothing any more. `last` sees the report, but for its final size, before anything is kept; what it
+  /// throws is thrown, and nothing is held.
+  LoadReport finish(const std::function<void(const LoadReport&)>& last);
   /// Whether a destination has been taken.
   [[nodiscard]] bool began_writing() const { return began_writing_; }
   /// Gives back what was taken.
@@ -93,9 +95,11 @@ class PushSession {
   void collect_faults(const Entry& entry, Faults& faults) const;
   void collect_copy_faults(const Member& member, Faults& faults) const;
   void check_input_scales(Faults& faults) const;
-  void apply_input_scales();
+  [[nodiscard]] std::vector<InputScale> found_input_scales() const;
+  /// Lets the destinations keep what they were filled with.
+  void commit(std::span<const InputScale> scales) noexcept;
   /// Tells the matrices whose every element was quantized here, from finite values, that they are finite.
-  void mark_finite_codes();
+  void mark_finite_codes() noexcept;
   [[nodiscard]] LoadReport report() const;
 
   Backend& backend_;

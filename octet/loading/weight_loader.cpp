@@ -86,9 +86,7 @@ LoadReport WeightLoader::finish() {
   check(session_ != nullptr, "finish without begin");
   began_writing_ = session_->began_writing();
   const std::unique_ptr<PushSession> session = std::move(session_);
-  LoadReport report = session->finish();
-  warn_about(report, options_.warn);
-  return report;
+  return session->finish([&](const LoadReport& report) { warn_about(report, options_.warn); });
 }
 
 bool WeightLoader::began_writing() const {
@@ -137,17 +135,20 @@ LoadReport WeightLoader::pull(const WeightSource& source) {
   began_writing_ = true;
   session.run();
 
+  fail_together(options_.peers, [&] {
+    report.process_peak_rss_bytes = process_memory().peak_resident_bytes;
+    report.read_bytes = meter.read_bytes();
+    report.seconds = meter.seconds();
+    report.timeline = meter.timeline();
+    report.weights = weight_records(source, bindings, session.results());
+    report.missing = bindings.absent;
+    for (const SourceTensor* tensor : bindings.unused) report.unused.push_back(tensor->name);
+    report.twins = session.twins();
+    warn_about(report, options_.warn);
+  });
+  session.commit();  // nothing fails from here on
   report.final_bytes = ledger.current() - held_before;
   report.peak_bytes = ledger.peak() - held_before;
-  report.process_peak_rss_bytes = process_memory().peak_resident_bytes;
-  report.read_bytes = meter.read_bytes();
-  report.seconds = meter.seconds();
-  report.timeline = meter.timeline();
-  report.weights = weight_records(source, bindings, session.results());
-  report.missing = bindings.absent;
-  for (const SourceTensor* tensor : bindings.unused) report.unused.push_back(tensor->name);
-  report.twins = session.twins();
-  warn_about(report, options_.warn);
   return report;
 }
 

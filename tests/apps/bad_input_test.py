@@ -50,6 +50,26 @@ class BadWeights(OctetTest):
         path.write_bytes(path.read_bytes()[:-100])
         self.refused(1, "model.safetensors", *LOAD, copy)
 
+    def test_any_read_that_fails_is_one_error_naming_the_file(self):
+        for number in range(1, 200):
+            self.fail_read(number)
+            if self.octet(*LOAD, TINY, "--quiet").returncode == 0:
+                break
+            self.refused(1, "model.safetensors: reading [0-9]+ bytes at offset [0-9]+ failed: Input/output error", *LOAD, TINY)
+        self.assertIn(number, range(20, 200))
+
+    def test_files_of_an_index_that_are_not_there_are_all_named(self):
+        copy = self.copy_of(TINY)
+        (copy / "model.safetensors").rename(copy / "model-00001-of-00003.safetensors")
+        names = {"model.norm.weight": 1, "model.layers.0.mlp.up_proj.weight": 2, "model.layers.1.mlp.up_proj.weight": 3}
+        index = {"weight_map": {name: f"model-0000{i}-of-00003.safetensors" for name, i in names.items()}}
+        (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+        for words in (LOAD, ("quantize", "--overwrite")):
+            more = (self.folder / "out",) if words[0] == "quantize" else ()
+            result = self.refused(1, "model-00002-of-00003.safetensors: cannot be opened: No such file", *words, copy, *more)
+            self.assertIn("model-00003-of-00003.safetensors: cannot be opened", result.err)
+            self.assertFalse((self.folder / "out").exists())
+
     def test_a_header_longer_than_the_file_is_refused(self):
         copy = self.copy_of(TINY)
         (copy / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 60) + b"{}")

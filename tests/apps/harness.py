@@ -80,6 +80,13 @@ class OctetTest(unittest.TestCase):
         (copy / "config.json").write_text(json.dumps(config))
         return copy
 
+    def fail_read(self, number, how="error", rank=None):
+        """From now on, read `number` of weights fails in each run, or kills its process (in one rank alone)."""
+        library = self.need(pathlib.Path(program).parent / "libfailing_reads.so")
+        self.environment.update(LD_PRELOAD=str(library), OCTET_TEST_READ=str(number), OCTET_TEST_HOW=how)
+        if rank is not None:
+            self.environment["OCTET_TEST_RANK"] = str(rank)
+
     def need(self, path):
         if not path.exists():
             self.skipTest(f"{path} is not there")

@@ -13,6 +13,7 @@ import harness
 from harness import DEMO, EXACT, GOLDEN, TINY, OctetTest, main, read_npy
 
 GREEDY = ("generate", DEMO, "-p", "It was on a dreary night", "--raw-prompt", "--temperature", "0", "-n", "16")
+MIXTURES = GOLDEN.parent / "more_models"
 LIMIT = 60  # seconds in which any run here must have ended
 
 
@@ -97,7 +98,8 @@ class ParallelRuns(ParallelTest):
             self.assertEqual(self.done_by(ranks, *GREEDY), one, ranks)
 
     def test_logits_are_those_of_one_process(self):
-        for model in (TINY, GOLDEN / "llama_bias", GOLDEN / "qwen3"):
+        for model in (TINY, GOLDEN / "llama_bias", GOLDEN / "qwen3", MIXTURES / "qwen2_moe", MIXTURES / "mixtral_fused",
+                      MIXTURES / "qwen3_moe", MIXTURES / "glm4_moe_lite"):
             words = ("logits", model, "--ids", "1,2,3,4,5,6,7", *EXACT, "--quiet")
             self.done(*words, "--output", self.folder / "one.npy")
             shape, one = read_npy(self.folder / "one.npy")
@@ -135,16 +137,34 @@ class ParallelRuns(ParallelTest):
         self.assertEqual(result.returncode, 1, result.err)
         self.assertEqual(result.err.count("is not empty"), 1, result.err)
 
-    def test_digests_are_those_of_one_process(self):
+    def test_quantize_writes_the_files_of_one_process_for_mixtures_and_for_tied_and_untied_tables(self):
+        for model in (TINY, GOLDEN / "qwen3", MIXTURES / "qwen2_moe", MIXTURES / "mixtral_fused", MIXTURES / "glm4_moe_lite"):
+            for options in (("--quantization", "fp8_per_block"), ("--quantization", "fp8_per_tensor", "--fp8-lm-head")):
+                with self.subTest(model=model.name, options=options):
+                    words = ("quantize", model, "--format", "raw", "--overwrite", "--quiet", *options)
+                    self.done(*words, self.folder / "one")
+                    self.done_by(2, *words, self.folder / "two")
+                    files = [{path.name: path.read_bytes() for path in (self.folder / name).iterdir()} for name in ("one", "two")]
+                    self.assertIn("model.safetensors", files[0])
+                    self.assertEqual(files[0], files[1])
+
+    def digests_are_those_of_one_process(self, model, *storage):
         report = self.folder / "report.json"
+        words = ("generate", model, "--prompt-ids", "1,2", "-n", "1", "--digest", "--load-report", report, *storage)
+        self.done(*words)
+        one = json.loads(report.read_text())["digests"]
+        self.assertGreater(len(one), 10)
+        for ranks in (2, 3):
+            self.done_by(ranks, *words)
+            self.assertEqual(json.loads(report.read_text())["digests"], one, (model.name, ranks))
+
+    def test_digests_are_those_of_one_process(self):
         for storage in (("--quantization", "fp8_per_block"), ("--fp8-lm-head",)):
-            words = ("generate", DEMO, "--prompt-ids", "1,2", "-n", "1", "--digest", "--load-report", report, *storage)
-            self.done(*words)
-            one = json.loads(report.read_text())["digests"]
-            self.assertGreater(len(one), 10)
-            for ranks in (2, 3):
-                self.done_by(ranks, *words)
-                self.assertEqual(json.loads(report.read_text())["digests"], one, ranks)
+            self.digests_are_those_of_one_process(DEMO, *storage)
+
+    def test_digests_of_mixtures_are_those_of_one_process(self):
+        for name in ("qwen2_moe", "mixtral_fused", "qwen3_moe_transposed", "glm4_moe_lite"):
+            self.digests_are_those_of_one_process(MIXTURES / name, "--quantization", "fp8_per_block", "--fp8-embedding")
 
     def test_evaluate_finds_what_one_process_finds(self):
         text = self.folder / "text.txt"
@@ -211,6 +231,48 @@ class ParallelErrors(ParallelTest):
         (self.folder / "report.json.rank1").mkdir()
         self.refused_by(2, 1, "rank 1: .*report.json.rank1: cannot write: it is a folder", *GREEDY, "--load-report", report)
         self.assertFalse(report.exists())
+
+
+class ParallelReads(ParallelTest):
+    """A disk that fails under one rank while the model is opened and loaded."""
+
+    WORDS = ("generate", TINY, "--prompt-ids", "1,2", "-n", "1", "--quiet", "--quantization", "fp8_per_tensor", "--threads", "1")
+
+    def sweep(self, rank):
+        """Reads at growing distances, until a run is whole because it has fewer: each one in turn fails in
+        tests/llm/load_faults_test.cpp, where ranks are threads."""
+        number, step = 1, 1
+        while number < 10000:
+            self.fail_read(number, rank=rank)
+            result = self.ranks(2, *self.WORDS)
+            if result.returncode == 0:
+                break
+            self.assertEqual(result.returncode, 1, result.err)
+            self.assertEqual(result.err.count("octet: error:"), 1, result.err)
+            self.assertRegex(result.err, r"model\.safetensors: reading \d+ bytes at offset \d+ failed: Input/output error")
+            self.assertEqual(result.out, "")
+            number, step = number + step, 2 * step
+        self.assertIn(number, range(60, 10000))
+
+    def test_reads_that_fail_on_the_first_rank_end_all_with_that_error(self):
+        self.sweep(0)
+
+    def test_reads_that_fail_on_another_rank_end_all_with_that_error(self):
+        self.sweep(1)
+
+    def test_a_read_that_fails_ends_quantizing_and_leaves_nothing(self):
+        for number in (1, 2, 3, 10, 20):
+            self.fail_read(number)
+            self.refused_by(2, 1, "Input/output error", "quantize", TINY, self.folder / "out", "--quiet")
+            self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_a_rank_that_dies_while_it_loads_ends_all(self):
+        for rank, number in ((0, 5), (1, 1), (1, 12)):
+            self.fail_read(number, "kill", rank)
+            result = self.ranks(2, *self.WORDS)
+            self.assertNotEqual(result.returncode, 0)
+            self.assertIn("signal 9", result.err)
+            self.assertEqual(result.out, "")
 
 
 class ParallelEnds(ParallelTest):

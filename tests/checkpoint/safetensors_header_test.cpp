@@ -167,7 +167,7 @@ TEST(SafetensorsHeader, RefusesAHoleBetweenTensorsBeforeTheFirstAndAfterTheLast)
 
 TEST(SafetensorsHeader, SaysThatAFileIsCutShort) {
   expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "}", 3,
-                 "the file is cut short: tensor 'a' ends at byte 4 of the data, of which there are 3");
+                 "the file is cut short: expected 4 bytes of data up to the end of tensor 'a', found 3");
   expect_refusal("{" + entry("a", "U8", "[9223372036854775807]", 0, INT64_MAX) + "}", 3, "overflows");
 }
 

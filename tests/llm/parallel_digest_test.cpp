@@ -60,7 +60,8 @@ void expect_equal_digests(const std::string& folder, const QuantOptions& quant) 
 }
 
 TEST(ParallelDigest, IsThatOfOneRankForEveryGranularityFormatAndProfile) {
-  for (const char* folder : {"llama_tied", "llama_bias", "mistral_full", "opt"}) {
+  for (const char* folder : {"llama_tied", "llama_bias", "mistral_full", "opt", "qwen2_moe", "mixtral_fused",
+                             "qwen3_moe_transposed", "glm4_moe_lite"}) {
     for (const Granularity granularity : {Granularity::kTensor, Granularity::kChannel, Granularity::kBlock}) {
       QuantOptions quant;
       quant.quantization = granularity;
