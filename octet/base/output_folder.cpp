@@ -162,7 +162,7 @@ void OutputFolder::check_target(Existing existing) const {
         ": the folder is there already and is not empty; name another, or replace a model with "
         "--overwrite");
   }
-  if (!fs::exists(target_ / "config.json", error)) {
+  if (!fs::exists(target_ / "config.json", error) && !fs::exists(target_ / "params.json", error)) {
     throw ArgumentError(
         target_.string() +
         ": only the folder of a model is replaced, and this one has no config.json; name another");

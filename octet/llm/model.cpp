@@ -87,8 +87,12 @@ void Model::read_config() {
 std::optional<QuantConfig> read_source_quantization(const std::filesystem::path& folder) {
   const FolderDescription described = describe_folder(folder);
   const std::filesystem::path& path = described.path;
-  const auto entry = described.config.find("quantization_config");
-  if (entry != described.config.end() && !entry->is_null()) return read_quant_config(*entry, path.string());
+  const bool native = described.found.layout == CheckpointLayout::kMistral;
+  const auto entry = described.config.find(native ? "quantization" : "quantization_config");
+  // Mistral's own words for FP8, beside which its scales stand, name no method: nothing else need be known.
+  const bool own_words = native && entry != described.config.end() && !entry->contains("quant_method");
+  if (entry != described.config.end() && !entry->is_null() && !own_words)
+    return read_quant_config(*entry, path.string());
   // modelopt's own place for it, in folders that it wrote before config.json had one.
   const std::filesystem::path own = folder / "hf_quant_config.json";
   if (!std::filesystem::exists(own)) return std::nullopt;

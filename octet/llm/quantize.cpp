@@ -36,15 +36,47 @@ std::unique_ptr<Model> open_model(const fs::path& folder, const ModelOptions& op
   return std::make_unique<Model>(folder, with_scheme(options, scheme));
 }
 
-Json config_of(const Model& model, const QuantizeOptions& options, const ExportPlan& plan) {
-  const fs::path path = model.folder() / "config.json";
-  Json config = parse_json(read_text_file(path), path.string());
-  config["quantization_config"] = quantization_entry(options.format, plan.quantization);
-  if (options.model.dtype) {
+/// config.json, or params.json in Mistral's own layout, which has the entry under a shorter name and no
+/// dtype.
+Json config_of(const Model& model, const FolderDescription& described, const QuantizeOptions& options,
+               const ExportPlan& plan) {
+  Json config = described.config;
+  const bool native = described.found.layout == CheckpointLayout::kMistral;
+  config[native ? "quantization" : "quantization_config"] =
+      quantization_entry(options.format, plan.quantization);
+  if (options.model.dtype && !native) {
     const char* const key = config.contains("dtype") ? "dtype" : "torch_dtype";
     config[key] = torch_name(model.dtype());
   }
   return config;
+}
+
+/// "model-00001-of-00002.safetensors" -> "consolidated-00001-of-00002.safetensors": the names by which a
+/// folder of Mistral's own layout is known; in the index too.
+void rename_as_mistral(const fs::path& folder) {
+  constexpr std::string_view kFrom = "model";
+  const auto renamed = [&](const std::string& name) { return "consolidated" + name.substr(kFrom.size()); };
+  std::vector<fs::path> files;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  for (const fs::path& file : files) {
+    const std::string name = file.filename().string();
+    if (!name.starts_with(kFrom)) continue;
+    if (!name.ends_with(".json")) {
+      fs::rename(file, folder / renamed(name));
+      continue;
+    }
+    Json index = parse_json(read_text_file(file), file.string());
+    for (Json& place : index["weight_map"]) place = renamed(place.get<std::string>());
+    write_text_file(folder / renamed(name), index.dump(2) + "\n");
+    fs::remove(file);
+  }
+}
+
+/// What goes with the weights as it is: all but them and their description, which is written anew.
+std::vector<fs::path> files_beside(const fs::path& folder, const fs::path& description) {
+  std::vector<fs::path> files = accompanying_files(folder);
+  std::erase_if(files, [&](const fs::path& file) { return file.filename() == description.filename(); });
+  return files;
 }
 
 void refuse_own_folder(const fs::path& folder, const fs::path& out) {
@@ -115,16 +147,18 @@ QuantizeReport quantize_checkpoint(const fs::path& folder, const fs::path& out,
                       options.overwrite ? OutputFolder::Existing::kReplace : OutputFolder::Existing::kRefuse);
   for (const fs::path& path : target.removed())
     warn_of(*model, path.string() + ": was left behind by a process that was killed; removed");
-  const std::string config = config_of(*model, options, plan).dump(2) + "\n";
-  const std::vector<fs::path> others = accompanying_files(folder);
+  const FolderDescription described = describe_folder(folder);
+  const std::string config = config_of(*model, described, options, plan).dump(2) + "\n";
+  const std::vector<fs::path> others = files_beside(folder, described.path);
   int64_t bytes = plan.shards.file_bytes + static_cast<int64_t>(config.size());
   for (const fs::path& file : others) bytes += static_cast<int64_t>(fs::file_size(file));
   target.require_space(bytes);
 
   QuantizeReport report;
   report.load = exporter.write(target.staging());
+  if (described.found.layout == CheckpointLayout::kMistral) rename_as_mistral(target.staging());
   for (const fs::path& file : others) copy_file_bytes(file, target.staging() / file.filename());
-  write_text_file(target.staging() / "config.json", config);
+  write_text_file(target.staging() / described.path.filename(), config);
   report.files = files_in(target.staging());
   target.commit();
 

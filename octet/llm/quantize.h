@@ -39,8 +39,9 @@ struct QuantizeReport {
 };
 
 /// Quantizes the model in `folder` into `out`: shards with their index, config.json with its
-/// quantization_config, and the other files of the folder as they are. The new folder appears whole or not at
-/// all.
+/// quantization_config, and the other files of the folder as they are. Of a folder in Mistral's own layout:
+/// consolidated.safetensors, or its shards, and params.json with the entry `quantization`. The new folder
+/// appears whole or not at all.
 ///
 /// `auto` activations are written as what the source has: static scales stay, everything else is dynamic.
 /// Tensors that the model does not use go over as they are, with a warning. Only the process that calls this

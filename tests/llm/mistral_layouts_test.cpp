@@ -8,7 +8,9 @@
 #include "octet/base/error.h"
 #include "octet/checkpoint/safetensors_writer.h"
 #include "octet/engine/engine.h"
+#include "octet/llm/quantize.h"
 #include "octet/models/registry.h"
+#include "tests/llm/fp8_folder.h"
 #include "tests/llm/golden_folder.h"
 #include "tests/support/temp_folder.h"
 
@@ -225,6 +227,36 @@ TEST(MistralLayout, AMixtureInMistralsOwnFilesGivesTheSameLogitsUnderBothItsName
     expect_golden(model, "mixtral");
     EXPECT_TRUE(model.load_report().unused.empty());
     EXPECT_EQ(model.load_report().weights.size(), tensors.size());
+  }
+}
+
+TEST(MistralLayout, AnFp8CheckpointOfMistralsOwnFilesIsInTheirLayoutToo) {
+  for (const int64_t shard_bytes : {int64_t{1} << 40, int64_t{20000}}) {
+    for (const ExportFormat format :
+         {ExportFormat::kCompressedTensors, ExportFormat::kFp8Block, ExportFormat::kRaw}) {
+      const TempFolder folder;
+      (void)write_native(folder, "mixtral");
+      folder.write("tekken.json", "{}");
+      QuantizeOptions write;
+      write.model = options(nullptr, true);
+      write.format = format;
+      write.max_shard_bytes = shard_bytes;
+      if (format == ExportFormat::kFp8Block) write.model.quant.quantization = Granularity::kBlock;
+      if (format == ExportFormat::kRaw) write.model.quant.raw_cast = true;
+      const std::filesystem::path out = folder.path() / "out";
+      (void)quantize_checkpoint(folder.path(), out, write);
+      EXPECT_FALSE(std::filesystem::exists(out / "config.json"));
+      EXPECT_TRUE(std::filesystem::exists(out / "tekken.json"));
+      EXPECT_EQ(std::filesystem::exists(out / "consolidated.safetensors"), shard_bytes > 20000);
+      write.overwrite = true;
+      const size_t files = quantize_checkpoint(folder.path(), out, write).files.size();
+      EXPECT_EQ(files == 3, shard_bytes > 20000) << "weights, params.json and tekken.json";
+      Model direct(folder.path(), write.model);
+      Model written(out, options());
+      direct.load();
+      written.load();
+      EXPECT_EQ(testing::folder_logits(written), testing::folder_logits(direct));
+    }
   }
 }
 
