@@ -16,7 +16,7 @@ class OutputFolder {
  public:
   enum class Existing {
     kRefuse,   ///< the target must not be there, or be an empty folder
-    kReplace,  ///< a model's folder (one with a config.json or params.json) may be there, and stays until commit()
+    kReplace,  ///< a model's folder (with config.json or params.json) may be there, and stays until commit()
   };
   /// Throws ArgumentError when the target is in the way, DeviceError when nothing can be made beside it.
   OutputFolder(const std::filesystem::path& target, Existing existing);
