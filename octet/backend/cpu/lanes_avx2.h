@@ -26,6 +26,11 @@ inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
+/// v, loaded once for all its uses: compilers else load it again for each.
+inline F32 in_register(F32 v) {
+  asm("" : "+x"(v));
+  return v;
+}
 inline F32 from_half(U16 bits) {
   return (F32)_mm256_cvtph_ps((__m128i)bits);
 }
@@ -84,6 +89,10 @@ inline Bytes lookup(Bytes table, Bytes index) {
   return (Bytes)_mm256_shuffle_epi8((__m256i)table, (__m256i)index);
 }
 
+/// kLanes bytes as signed numbers.
+inline I32 load_signed_bytes(const void* from) {
+  return (I32)_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(from)));
+}
 inline U32 widen_bits(U16 v) {
   return (U32)_mm256_cvtepu16_epi32((__m128i)v);
 }

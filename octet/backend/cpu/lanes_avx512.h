@@ -26,6 +26,10 @@ inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
+/// v; where compilers would load it again for each use, they have to keep it.
+inline F32 in_register(F32 v) {
+  return v;
+}
 inline F32 from_half(U16 bits) {
   return (F32)_mm512_cvtph_ps((__m256i)bits);
 }
@@ -96,6 +100,12 @@ inline U32 widen_bits(U16 v) {
 }
 inline U16 widen_bits(U8 v) {
   return (U16)_mm256_cvtepu8_epi16((__m128i)v);
+}
+/// kLanes bytes as signed numbers.
+inline I32 load_signed_bytes(const void* from) {
+  U8 bytes;
+  __builtin_memcpy(&bytes, from, sizeof bytes);
+  return (I32)widen_bits(widen_bits(bytes)) << 24 >> 24;
 }
 /// Lanes hold 0..65535, or 0..255.
 inline U16 low_halves(I32 v) {

@@ -24,6 +24,10 @@ inline constexpr bool kProductRounded = true;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
 }
+/// v; where compilers would load it again for each use, they have to keep it.
+inline F32 in_register(F32 v) {
+  return v;
+}
 /// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put
 /// in.
 inline F32 from_half(U16 bits) {
@@ -105,6 +109,14 @@ inline Bytes lookup(Bytes table, Bytes index) {
   return result;
 }
 
+/// kLanes bytes as signed numbers.
+inline I32 load_signed_bytes(const void* from) {
+  int8_t bytes[kLanes];
+  __builtin_memcpy(bytes, from, kLanes);
+  I32 result;
+  for (int i = 0; i < kLanes; ++i) result[i] = bytes[i];
+  return result;
+}
 inline U32 widen_bits(U16 v) {
   return __builtin_convertvector(v, U32);
 }
