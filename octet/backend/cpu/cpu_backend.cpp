@@ -10,8 +10,11 @@ CpuBackend::CpuBackend(int threads, CpuIsa isa, const Kernels& kernels, MemoryLe
       kernels_(kernels),
       ledger_(ledger),
       threads_(threads),
-      multiply_(
-          {.kernels = kernels_.multiply, .allocator = allocator_, .ledger = ledger, .threads = threads_}),
+      multiply_({.kernels = kernels_.multiply,
+                 .quantize = kernels_.quantize,
+                 .allocator = allocator_,
+                 .ledger = ledger,
+                 .threads = threads_}),
       attention_(kernels_.attention, allocator_, ledger, threads_) {}
 
 std::string CpuBackend::describe() const {

@@ -189,10 +189,11 @@ void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, 
     }
   };
   if (!call.x.quantized) return pack(call.x.dense.row<float>(token) + run.begin, run.end - run.begin, 0);
+  const QuantMatrixView& codes = *call.x.quantized;
   std::array<float, kPieceColumns> piece;
   for (int64_t k = run.begin; k < run.end; k += kPieceColumns) {
     const int64_t count = std::min(kPieceColumns, run.end - k);
-    widen_codes(*call.x.quantized, token, k, std::span(piece).first(static_cast<size_t>(count)));
+    machine_.quantize.widen(codes.dtype, codes.element(token, k), count, 1.0F, piece.data());
     pack(piece.data(), count, k - run.begin);
   }
 }

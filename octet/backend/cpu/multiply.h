@@ -9,6 +9,7 @@
 #include "octet/backend/backend.h"
 #include "octet/backend/cpu/multiply_kernels.h"
 #include "octet/backend/cpu/nonfinite_rows.h"
+#include "octet/backend/cpu/quantize_kernels.h"
 
 namespace octet {
 
@@ -19,6 +20,7 @@ class CpuMultiply {
   /// All must outlive it.
   struct Machine {
     const MultiplyKernels& kernels;
+    const QuantizeKernels& quantize;
     Allocator& allocator;
     MemoryLedger& ledger;
     ThreadPool& threads;

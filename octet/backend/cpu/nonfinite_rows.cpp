@@ -40,11 +40,6 @@ bool holds_nonfinite(const QuantMatrixView& w, int64_t row) {
 
 }  // namespace
 
-void widen_codes(const QuantMatrixView& q, int64_t row, int64_t col, std::span<float> out) {
-  const std::byte* codes = q.element(row, col);
-  for (float& value : out) value = widen(*codes++, q.dtype);
-}
-
 void widen_vector(ConstTensorView x, int64_t begin, std::span<float> out) {
   visit_float(x.dtype(), [&]<class T>() {
     const T* values = x.row<T>(0) + begin;

@@ -10,9 +10,6 @@
 
 namespace octet {
 
-/// Elements [col, col + out.size()) of a row of a row-major FP8 matrix, without scales.
-void widen_codes(const QuantMatrixView& q, int64_t row, int64_t col, std::span<float> out);
-
 /// Elements [begin, begin + out.size()) of a vector of F32, F16 or BF16.
 void widen_vector(ConstTensorView x, int64_t begin, std::span<float> out);
 
