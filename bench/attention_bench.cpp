@@ -180,10 +180,5 @@ int run(int argc, char** argv) {
 }  // namespace octet::bench
 
 int main(int argc, char** argv) {
-  try {
-    return octet::bench::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return octet::bench::exit_code_of([&] { return octet::bench::run(argc, argv); });
 }

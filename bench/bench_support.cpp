@@ -2,7 +2,9 @@
 #include "bench/bench_support.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <exception>
 
 namespace octet::bench {
 
@@ -42,6 +44,15 @@ Stopwatch clock_for(int threads) {
 
 const char* describe(Stopwatch clock) {
   return clock == Stopwatch::kThread ? "time in which the thread ran" : "time passed";
+}
+
+int exit_code_of(const std::function<int()>& run) {
+  try {
+    return run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
 }
 
 }  // namespace octet::bench

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -24,5 +25,8 @@ void fill_bell(std::span<float> values, uint64_t seed);
 [[nodiscard]] Stopwatch clock_for(int threads);
 /// What the times of a table are, for its heading.
 [[nodiscard]] const char* describe(Stopwatch clock);
+
+/// The exit code of a program: that of `run`, or 1 and the message on standard error where it throws.
+[[nodiscard]] int exit_code_of(const std::function<int()>& run);
 
 }  // namespace octet::bench

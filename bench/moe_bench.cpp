@@ -273,10 +273,5 @@ int main(int argc, char** argv) {
   app.add_option("--prompt", options.prompt, "tokens of the prompt")->check(CLI::Range(1, 1024));
   app.add_option("--isa", options.isa, "portable, avx2, avx512 or avx512_bf16; default: the best");
   CLI11_PARSE(app, argc, argv);
-  try {
-    return octet::bench::run(options);
-  } catch (const octet::Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return octet::bench::exit_code_of([&] { return octet::bench::run(options); });
 }

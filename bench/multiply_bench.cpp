@@ -307,10 +307,5 @@ int main(int argc, char** argv) {
   app.add_option("--tokens", options.tokens, "only these numbers of tokens");
   app.add_flag("--quick", options.quick, "one shape");
   CLI11_PARSE(app, argc, argv);
-  try {
-    return octet::bench::run(options);
-  } catch (const octet::Error& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
+  return octet::bench::exit_code_of([&] { return octet::bench::run(options); });
 }

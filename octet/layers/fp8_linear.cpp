@@ -16,6 +16,7 @@ std::shared_ptr<const QuantMatrix> quantized(Backend& backend, const Tensor& sou
   auto matrix =
       std::make_shared<QuantMatrix>(backend.allocator(), backend.ledger(), "weights", std::move(spec));
   quantize_fp8_weight(backend, source.view(), scale, matrix->view());
+  matrix->set_codes_finite();  // as the weight, or it would have been refused
   return matrix;
 }
 
