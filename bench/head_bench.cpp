@@ -68,7 +68,9 @@ class Pair {
     std::vector<double> ratio;
     std::vector<double> ceiling;
     const double operations = 2.0 * static_cast<double>(tokens * head_.vocabulary * head_.hidden);
-    const ByteSpan codes(fp8_.view().data, static_cast<size_t>(fp8_.bytes()));
+    const MatrixSpec& spec = fp8_.spec();  // without its scales, which lie elsewhere
+    const ByteSpan codes(fp8_.view().data,
+                         static_cast<size_t>(matrix_bytes(spec.layout, spec.dtype, spec.rows, spec.cols)));
     for (int pair = -1; pair < pairs; ++pair) {
       const double a = seconds_of(clock_, [&] { multiply(fp8_); });
       const double b = seconds_of(clock_, [&] { multiply(bf16_); });
