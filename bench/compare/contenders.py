@@ -111,14 +111,20 @@ class PeerProcess:
     """Answers one line for each line. It lives for one turn only, since its threads spin while it waits for work."""
 
     def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                                        env=peer_environment())
-        self.name = self.process.stdout.readline().strip()
-        if not self.name:
-            self.process.wait()
-            raise CompareError(f"{' '.join(command[:3])} did not start")
+        self.command, self.name = command, None
 
     def __enter__(self):
+        # In a session of its own, Ctrl-C is for compare.py alone, which ends it.
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=peer_environment(), start_new_session=True)
+        try:
+            self.name = self.process.stdout.readline().strip()
+        except KeyboardInterrupt:
+            self.__exit__()
+            raise
+        if not self.name:
+            self.process.wait()
+            raise CompareError(f"{' '.join(self.command[:3])} did not start")
         return self
 
     def __exit__(self, *_):
@@ -126,9 +132,12 @@ class PeerProcess:
         self.process.communicate()
 
     def ask(self, request):
-        self.process.stdin.write(request + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        try:
+            self.process.stdin.write(request + "\n")
+            self.process.stdin.flush()
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
         if not answer:
             raise CompareError(f"{self.name} ended at '{request}'")
         return json.loads(answer)
