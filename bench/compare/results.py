@@ -40,6 +40,10 @@ def names_of(rounds, part):
     return sorted(names, key=lambda name: not name.startswith("Octet"))
 
 
+def rounds_with(rounds, part, name):
+    return sum(name in entry.get(part, {}) for entry in rounds)
+
+
 def median_of(rounds, part, name, what):
     return statistics.median(entry[part][name][what] for entry in rounds if name in entry.get(part, {}))
 
@@ -56,7 +60,8 @@ def summarize(rounds):
     rates, starts = names_of(rounds, "rates"), names_of(rounds, "first_token")
     own = [name for name in rates if name.startswith("Octet")]
     return {
-        "rounds": len(rounds),
+        "rounds": {part: {name: rounds_with(rounds, part, name) for name in names_of(rounds, part)}
+                   for part in ("rates", "first_token")},
         "rates": {name: {phase: median_of(rounds, "rates", name, phase) for phase in PHASES} for name in rates},
         "rates_ahead": {peer: {octet: {phase: median_ratio(rounds, "rates", phase, octet, peer) for phase in PHASES}
                                for octet in own} for peer in rates if peer not in own},
@@ -69,19 +74,21 @@ def summarize(rounds):
 
 def rate_lines(summary, phase):
     own = [name for name in summary["rates"] if name.startswith("Octet")]
-    yield f"{phase:16} {'tokens/s':>9}" + "".join(f"{name:>16}" for name in own)
+    yield f"{phase:16} {'tokens/s':>9} {'rounds':>7}" + "".join(f"{name:>16}" for name in own)
     for name, rates in summary["rates"].items():
         ahead = summary["rates_ahead"].get(name, {})
         ratios = (ahead[octet][phase] if ahead else None for octet in own)
-        yield (f"  {name:14} {rates[phase]:9.2f}" + "".join(f"{ratio:15.2f}x" if ratio else " " * 16 for ratio in ratios)).rstrip()
+        count = summary["rounds"]["rates"][name]
+        yield (f"  {name:14} {rates[phase]:9.2f} {count:7}" + "".join(f"{ratio:15.2f}x" if ratio else " " * 16 for ratio in ratios)).rstrip()
 
 
 def start_lines(summary):
-    yield f"{'first token':16} {'cold, s':>9} {'warm, s':>9} {'reading alone, s':>17}  Octet ahead, cold, warm"
+    yield f"{'first token':16} {'cold, s':>9} {'warm, s':>9} {'reading alone, s':>17} {'rounds':>7}  Octet ahead, cold, warm"
     for name, seconds in summary["first_token"].items():
         ahead = summary["first_token_ahead"].get(name)
         beside = f"  {ahead['cold']:.2f}x, {ahead['warm']:.2f}x of {BESIDE[name]}" if ahead and ahead["cold"] else ""
-        yield f"  {name:14} {seconds['cold']:9.2f} {seconds['warm']:9.2f} {seconds['read']:17.2f}{beside}"
+        count = summary["rounds"]["first_token"][name]
+        yield f"  {name:14} {seconds['cold']:9.2f} {seconds['warm']:9.2f} {seconds['read']:17.2f} {count:7}{beside}"
 
 
 def table(rounds):
@@ -89,8 +96,7 @@ def table(rounds):
     settings = last["settings"]
     versions = dict.fromkeys(version for entry in rounds for version in entry["versions"])
     yield "; ".join([f"{last['machine']['cpu']}, {last['machine']['backend']}", *versions])
-    yield (f"{settings['shape']}, prompt of {settings['prompt']}, {settings['new']} new, {settings['threads']} threads, "
-           f"medians of {len(rounds)} rounds")
+    yield (f"{settings['shape']}, prompt of {settings['prompt']}, {settings['new']} new, {settings['threads']} threads; medians")
     if summary["rates"]:
         for phase in PHASES:
             yield from rate_lines(summary, phase)
