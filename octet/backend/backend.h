@@ -193,7 +193,8 @@ class Backend {
   /// FP8 codes of x [T, K] with one scale per row (group = 0) or per run of `group` columns; q row-major,
   /// kRow or kGrid. `precision` rounds x first. Dynamic: scale = max(amax / max, 1 / (448 * 512)), per group
   /// max(amax, 1e-10) / max; codes by division. `static_scale` replaces them; codes then by multiplying with
-  /// its float32 reciprocal (vLLM's static kernel).
+  /// its float32 reciprocal (vLLM's static kernel). One row alone keeps to the calling thread, and several
+  /// threads may each have one.
   virtual void quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
                                     const QuantMatrixView& q) = 0;
 

@@ -12,13 +12,13 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 
-int thread_count(const BackendOptions& options) {
-  if (options.threads == 0) return std::min(usable_cores(), kMaxThreads);
+Threads threads_of(const BackendOptions& options) {
+  if (options.threads == 0) return {std::min(usable_cores(), kMaxThreads), options.borrowed_threads};
   if (options.threads < 0 || options.threads > kMaxThreads) {
     throw ConfigError("threads: expected 1 to " + std::to_string(kMaxThreads) +
                       ", or 0 for one for each core, found " + std::to_string(options.threads));
   }
-  return options.threads;
+  return {options.threads, options.borrowed_threads};
 }
 
 void check_isa(CpuIsa isa) {
@@ -31,7 +31,7 @@ void check_isa(CpuIsa isa) {
 
 std::unique_ptr<Backend> make_reference(const BackendOptions& options, MemoryLedger& ledger) {
   if (options.isa) throw ConfigError("isa: an instruction set can be chosen for the device \"cpu\" only");
-  return std::make_unique<ReferenceBackend>(ledger, MatrixLayout::kRowMajor, thread_count(options));
+  return std::make_unique<ReferenceBackend>(ledger, MatrixLayout::kRowMajor, threads_of(options));
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ std::unique_ptr<Backend> make_backend(const BackendOptions& options, MemoryLedge
   if (options.device == "reference") return make_reference(options, ledger);
   if (options.device == "auto" || options.device == "cpu") {
     if (options.isa) check_isa(*options.isa);
-    return make_cpu_backend(thread_count(options), options.isa, ledger);
+    return make_cpu_backend(threads_of(options), options.isa, ledger);
   }
   if (options.device == "cuda" || options.device.starts_with("cuda:")) {
     throw ConfigError("device: \"" + options.device +

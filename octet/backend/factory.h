@@ -13,6 +13,7 @@ namespace octet {
 struct BackendOptions {
   std::string device = "auto";               ///< "auto", "cpu" or "reference"
   int threads = 0;                           ///< 0: one for each core the process may use
+  ParallelCall borrowed_threads = nullptr;   ///< not null: as Threads::borrowed
   std::optional<CpuIsa> isa = std::nullopt;  ///< a lower instruction set than the best, for "cpu"
 };
 

@@ -39,36 +39,23 @@ bool spin(std::chrono::nanoseconds time, bool yield, Done&& done) {
 
 }  // namespace
 
-/// A loop is opened by the caller, joined by whichever workers are awake, and closed when its indices have
-/// run out: the caller waits for those that joined only, so that a worker without a core delays nobody.
-struct ThreadPool::Shared {
-  alignas(64) std::atomic<uint32_t> state{0};     // workers sleep on it
-  alignas(64) std::atomic<int64_t> next{0};       // the first index that nobody has taken
-  alignas(64) std::atomic<uint32_t> finished{0};  // the caller sleeps on it
-  std::atomic<bool> stop{false};
+/// The loop that runs, and how far it is.
+struct ThreadPool::Loop {
+  alignas(64) std::atomic<int64_t> next{0};  // the first index that nobody has taken
   std::atomic<bool> busy{false};
   std::atomic<bool> failed{false};
-  std::exception_ptr error;  // written by the one that set `failed`, read when no worker is in the loop
+  std::exception_ptr error;  // written by the one that set `failed`, read when no other thread is in the loop
 
-  // Of the open loop; constant while it may be joined.
+  // Constant while the loop runs.
   Invoke invoke = nullptr;
   void* body = nullptr;
   int64_t count = 0;
   int64_t chunk = 1;
 
-  std::chrono::nanoseconds spin_time{};
-  bool crowded = false;  // more threads than cores
-  std::vector<std::thread> workers;
-
   void work(int worker) noexcept;
-  bool join(uint32_t& seen);
-  void leave();
-  void serve(int worker);
-  void wait_until_empty();
-  void shut_down();
 };
 
-void ThreadPool::Shared::work(int worker) noexcept {
+void ThreadPool::Loop::work(int worker) noexcept {
   try {
     for (;;) {
       const int64_t begin = next.fetch_add(chunk, std::memory_order_relaxed);
@@ -84,11 +71,61 @@ void ThreadPool::Shared::work(int worker) noexcept {
   }
 }
 
+/// Whose threads work.
+class ThreadPool::Team {
+ public:
+  Team() = default;
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+  virtual ~Team() = default;
+  /// Calls loop.work on several threads, this one among them; returns when none is in it any more.
+  virtual void run(Loop& loop) = 0;
+};
+
+/// A loop is opened by the caller, joined by whichever workers are awake, and closed when its indices have
+/// run out: the caller waits for those that joined only, so that a worker without a core delays nobody.
+class ThreadPool::OwnTeam final : public Team {
+ public:
+  explicit OwnTeam(int threads);
+  ~OwnTeam() override { shut_down(); }
+  void run(Loop& loop) override;
+
+ private:
+  bool join(uint32_t& seen);
+  void leave();
+  void serve(int worker);
+  void wait_until_empty();
+  void shut_down();
+
+  alignas(64) std::atomic<uint32_t> state_{0};     // workers sleep on it
+  alignas(64) std::atomic<uint32_t> finished_{0};  // the caller sleeps on it
+  std::atomic<bool> stop_{false};
+  Loop* loop_ = nullptr;  // constant while it may be joined
+  bool crowded_ = false;  // more threads than cores
+  std::chrono::nanoseconds spin_time_{};
+  std::vector<std::thread> workers_;
+};
+
+ThreadPool::OwnTeam::OwnTeam(int threads)
+    : crowded_(threads > usable_cores()), spin_time_(std::chrono::microseconds(crowded_ ? 2 : 40)) {
+  workers_.reserve(static_cast<size_t>(threads - 1));
+  try {
+    for (int worker = 1; worker < threads; ++worker) {
+      workers_.emplace_back([this, worker] { serve(worker); });
+    }
+  } catch (const std::system_error& error) {
+    const size_t started = workers_.size() + 1;
+    shut_down();
+    throw DeviceError("only " + std::to_string(started) + " of " + std::to_string(threads) +
+                      " threads could be started: " + error.what());
+  }
+}
+
 /// Enters the open loop unless it is the one last `seen`.
-bool ThreadPool::Shared::join(uint32_t& seen) {
-  uint32_t now = state.load(std::memory_order_acquire);
+bool ThreadPool::OwnTeam::join(uint32_t& seen) {
+  uint32_t now = state_.load(std::memory_order_acquire);
   while ((now & kOpen) != 0 && now / kGeneration != seen) {
-    if (state.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
+    if (state_.compare_exchange_weak(now, now + 1, std::memory_order_acq_rel, std::memory_order_acquire)) {
       seen = now / kGeneration;
       return true;
     }
@@ -96,92 +133,110 @@ bool ThreadPool::Shared::join(uint32_t& seen) {
   return false;
 }
 
-void ThreadPool::Shared::leave() {
-  const uint32_t before = state.fetch_sub(1, std::memory_order_acq_rel);
+void ThreadPool::OwnTeam::leave() {
+  const uint32_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
   if ((before & (kOpen | kActive)) != 1) return;
-  finished.fetch_add(1, std::memory_order_release);
-  finished.notify_one();
+  finished_.fetch_add(1, std::memory_order_release);
+  finished_.notify_one();
 }
 
-void ThreadPool::Shared::serve(int worker) {
+void ThreadPool::OwnTeam::serve(int worker) {
   uint32_t seen = 0;
-  while (!stop.load(std::memory_order_acquire)) {
+  while (!stop_.load(std::memory_order_acquire)) {
     bool joined = false;
-    spin(spin_time, crowded, [&] { return (joined = join(seen)) || stop.load(std::memory_order_relaxed); });
+    spin(spin_time_, crowded_,
+         [&] { return (joined = join(seen)) || stop_.load(std::memory_order_relaxed); });
     if (!joined) {
-      const uint32_t now = state.load(std::memory_order_acquire);
+      const uint32_t now = state_.load(std::memory_order_acquire);
       const bool news = (now & kOpen) != 0 && now / kGeneration != seen;
-      if (!news && !stop.load(std::memory_order_acquire)) state.wait(now, std::memory_order_acquire);
+      if (!news && !stop_.load(std::memory_order_acquire)) state_.wait(now, std::memory_order_acquire);
       continue;
     }
-    work(worker);
+    loop_->work(worker);
     leave();
   }
 }
 
-void ThreadPool::Shared::wait_until_empty() {
-  const auto empty = [&] { return (state.load(std::memory_order_acquire) & kActive) == 0; };
-  if (spin(spin_time, crowded, empty)) return;
+void ThreadPool::OwnTeam::wait_until_empty() {
+  const auto empty = [&] { return (state_.load(std::memory_order_acquire) & kActive) == 0; };
+  if (spin(spin_time_, crowded_, empty)) return;
   for (;;) {
-    const uint32_t now = finished.load(std::memory_order_acquire);
+    const uint32_t now = finished_.load(std::memory_order_acquire);
     if (empty()) return;
-    finished.wait(now, std::memory_order_acquire);
+    finished_.wait(now, std::memory_order_acquire);
   }
 }
 
-void ThreadPool::Shared::shut_down() {
-  stop.store(true, std::memory_order_release);
-  state.fetch_add(kGeneration, std::memory_order_acq_rel);
-  state.notify_all();
-  for (std::thread& thread : workers) thread.join();
+void ThreadPool::OwnTeam::run(Loop& loop) {
+  loop_ = &loop;
+  const uint32_t generation = state_.load(std::memory_order_relaxed) / kGeneration + 1;
+  state_.store(generation * kGeneration + kOpen, std::memory_order_release);
+  state_.notify_all();
+  loop.work(0);
+  state_.fetch_and(~kOpen, std::memory_order_acq_rel);
+  wait_until_empty();
 }
 
-ThreadPool::ThreadPool(int threads) : shared_(std::make_unique<Shared>()), threads_(threads) {
-  check(threads >= 1 && threads <= 1024,
-        "a thread pool has 1 to 1024 threads, not " + std::to_string(threads));
-  shared_->crowded = threads > usable_cores();
-  shared_->spin_time = std::chrono::microseconds(shared_->crowded ? 2 : 40);
-  shared_->workers.reserve(static_cast<size_t>(threads - 1));
-  try {
-    for (int worker = 1; worker < threads; ++worker) {
-      shared_->workers.emplace_back([shared = shared_.get(), worker] { shared->serve(worker); });
-    }
-  } catch (const std::system_error& error) {
-    const size_t started = shared_->workers.size() + 1;
-    shared_->shut_down();
-    throw DeviceError("only " + std::to_string(started) + " of " + std::to_string(threads) +
-                      " threads could be started: " + error.what());
+void ThreadPool::OwnTeam::shut_down() {
+  stop_.store(true, std::memory_order_release);
+  state_.fetch_add(kGeneration, std::memory_order_acq_rel);
+  state_.notify_all();
+  for (std::thread& thread : workers_) thread.join();
+}
+
+/// Threads of another library, numbered as they come.
+class ThreadPool::BorrowedTeam final : public Team {
+ public:
+  explicit BorrowedTeam(Threads threads)
+      : call_(threads.borrowed), threads_(static_cast<unsigned>(threads.count)) {}
+
+  void run(Loop& loop) override {
+    Guest guest{.loop = loop};
+    call_([](void* data) { static_cast<Guest*>(data)->work(); }, &guest, threads_, 0);
+  }
+
+ private:
+  struct Guest {
+    Loop& loop;
+    std::atomic<int> arrived{0};
+
+    void work() { loop.work(arrived.fetch_add(1, std::memory_order_relaxed)); }
+  };
+
+  ParallelCall call_;
+  unsigned threads_;
+};
+
+ThreadPool::ThreadPool(Threads threads) : loop_(std::make_unique<Loop>()), threads_(threads.count) {
+  check(threads_ >= 1 && threads_ <= 1024,
+        "a thread pool has 1 to 1024 threads, not " + std::to_string(threads_));
+  if (threads.borrowed != nullptr) {
+    team_ = std::make_unique<BorrowedTeam>(threads);
+  } else {
+    team_ = std::make_unique<OwnTeam>(threads_);
   }
 }
 
-ThreadPool::~ThreadPool() {
-  shared_->shut_down();
-}
+ThreadPool::~ThreadPool() = default;
 
 void ThreadPool::run(int64_t count, Invoke invoke, void* body) {
   if (count <= 0) return;
-  Shared& s = *shared_;
-  check(!s.busy.exchange(true, std::memory_order_acquire),
+  Loop& loop = *loop_;
+  check(!loop.busy.exchange(true, std::memory_order_acquire),
         "a loop of a thread pool is started inside another");
-  s.invoke = invoke;
-  s.body = body;
-  s.count = count;
-  s.chunk = std::max<int64_t>(1, count / (int64_t{threads_} * 16));
-  s.next.store(0, std::memory_order_relaxed);
-  s.failed.store(false, std::memory_order_relaxed);
-  const bool alone = threads_ == 1 || count == 1;
-  if (!alone) {
-    const uint32_t generation = s.state.load(std::memory_order_relaxed) / kGeneration + 1;
-    s.state.store(generation * kGeneration + kOpen, std::memory_order_release);
-    s.state.notify_all();
+  loop.invoke = invoke;
+  loop.body = body;
+  loop.count = count;
+  loop.chunk = std::max<int64_t>(1, count / (int64_t{threads_} * 16));
+  loop.next.store(0, std::memory_order_relaxed);
+  loop.failed.store(false, std::memory_order_relaxed);
+  if (threads_ == 1 || count == 1) {
+    loop.work(0);
+  } else {
+    team_->run(loop);
   }
-  s.work(0);
-  if (!alone) {
-    s.state.fetch_and(~kOpen, std::memory_order_acq_rel);
-    s.wait_until_empty();
-  }
-  const std::exception_ptr error = std::exchange(s.error, nullptr);
-  s.busy.store(false, std::memory_order_release);
+  const std::exception_ptr error = std::exchange(loop.error, nullptr);
+  loop.busy.store(false, std::memory_order_release);
   if (error) std::rethrow_exception(error);
 }
 

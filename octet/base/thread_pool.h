@@ -8,12 +8,28 @@
 
 namespace octet {
 
-/// `threads` includes the calling thread: 1 starts none. Idle workers spin for some tens of microseconds (a
+/// Runs call(data) on up to `threads` threads at once, the caller's among them, and returns when all have:
+/// what the runtimes of OpenMP export as GOMP_parallel (`flags` is 0).
+using ParallelCall = void (*)(void (*call)(void*), void* data, unsigned threads, unsigned flags);
+
+/// How many threads a pool has, and whose they are.
+struct Threads {
+  // NOLINTNEXTLINE(google-explicit-constructor): a number is all that most have to say
+  Threads(int wanted, ParallelCall call = nullptr) : count(wanted), borrowed(call) {}
+
+  int count;  ///< 1..1024, the calling thread among them: 1 starts none
+  /// Not null: loops run on the threads of another library, which must be there as long as the pool, and none
+  /// is started. For a program whose own threads spin between its loops as a pool's do: two such sets would
+  /// take each other's cores.
+  ParallelCall borrowed;
+};
+
+/// Idle workers spin for some tens of microseconds (a
 /// decode step issues a hundred loops in a row), then sleep.
 class ThreadPool {
  public:
-  /// Throws ArgumentError unless 1 <= threads <= 1024.
-  explicit ThreadPool(int threads);
+  /// Throws ArgumentError unless 1 <= threads.count <= 1024.
+  explicit ThreadPool(Threads threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -38,8 +54,12 @@ class ThreadPool {
   using Invoke = void (*)(void*, int64_t, int);
   void run(int64_t count, Invoke invoke, void* body);
 
-  struct Shared;
-  std::unique_ptr<Shared> shared_;
+  struct Loop;
+  class Team;
+  class OwnTeam;
+  class BorrowedTeam;
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<Team> team_;
   int threads_ = 1;
 };
 

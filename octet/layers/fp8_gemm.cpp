@@ -17,11 +17,12 @@ constexpr int64_t kFloatBytes = sizeof(float);
 constexpr int64_t kAlignment = 64;
 /// Elements below which waking the other threads costs more than they bring.
 constexpr int64_t kSmallCopy = int64_t{1} << 16;
-/// Rows that are widened and quantized at a time: few enough to stay in a cache between the two.
-constexpr int64_t kWideRows = 64;
+/// The same where elements are quantized.
+constexpr int64_t kSmallQuantize = int64_t{1} << 13;
 
-int64_t wide_rows(int64_t cols) {
-  return std::clamp<int64_t>(kFp8GemmScratch / 4 / (cols * kFloatBytes), 1, kWideRows);
+/// Of the row in float32 that each thread has.
+int64_t wide_row_bytes(int64_t cols) {
+  return round_up(cols * kFloatBytes, kAlignment);
 }
 
 /// A matrix without scales over dense rows, for the operations that convert.
@@ -29,15 +30,16 @@ QuantMatrixView plain(TensorView rows) {
   return {.data = rows.data(), .dtype = rows.dtype(), .rows = rows.rows(), .cols = rows.cols()};
 }
 
-/// Calls body(begin, end) for rows, on the threads where there is enough to do.
+/// Calls body(begin, end, worker) for rows, on the threads where there is enough to do.
 template <class Body>
-void for_rows(ThreadPool& threads, int64_t rows, int64_t cols, Body&& body) {
-  if (threads.threads() == 1 || rows * cols < kSmallCopy) {
-    body(0, rows);
+void for_rows(ThreadPool& threads, int64_t rows, bool alone, Body&& body) {
+  if (threads.threads() == 1 || alone) {
+    body(0, rows, 0);
     return;
   }
   const int64_t pieces = std::min<int64_t>(rows, 4 * threads.threads());
-  threads.parallel_for(pieces, [&](int64_t i, int) { body(rows * i / pieces, rows * (i + 1) / pieces); });
+  threads.parallel_for(
+      pieces, [&](int64_t i, int worker) { body(rows * i / pieces, rows * (i + 1) / pieces, worker); });
 }
 
 /// Panels of the source in bfloat16: as they lie, or rounded into a buffer of the thread.
@@ -87,10 +89,14 @@ int64_t row_maxima(Backend& backend, const Bfloat16Panels& panels, float* amax) 
   return not_finite;
 }
 
-void widen_row(Backend& backend, ConstTensorView x, int64_t row, float* into) {
+/// x [1, K] in float32: itself, or in the memory at `into`.
+ConstTensorView widened(Backend& backend, ConstTensorView x, float* into) {
+  if (x.dtype() == DType::kF32) return x;
   // The operation only reads the matrix that it is given.
-  auto* data = const_cast<std::byte*>(x.row<std::byte>(row));
-  backend.read_rows(plain({data, x.dtype(), Shape{1, x.cols()}}), 0, view_of(into, Shape{1, x.cols()}));
+  auto* data = const_cast<std::byte*>(x.row<std::byte>(0));
+  const TensorView result = view_of(into, Shape{1, x.cols()});
+  backend.read_rows(plain({data, x.dtype(), Shape{1, x.cols()}}), 0, result);
+  return result;
 }
 
 /// 16-bit activations are what they are; others are rounded to bfloat16.
@@ -155,8 +161,7 @@ void Fp8Gemm::run(ConstTensorView x, const QuantMatrixView& w, ConstTensorView b
   const int64_t tokens = x.shape()[0];
   if (tokens == 0 || w.rows == 0) return;
   const int64_t row_bytes = w.cols + (w.rows + 1) * kFloatBytes;
-  const int64_t wide_bytes = wide_rows(w.cols) * w.cols * kFloatBytes;
-  const int64_t step = std::clamp<int64_t>((kFp8GemmScratch - wide_bytes) / row_bytes, 1, tokens);
+  const int64_t step = std::clamp<int64_t>(kFp8GemmScratch / row_bytes, 1, tokens);
   for (int64_t begin = 0; begin < tokens; begin += step) {
     const int64_t end = std::min(begin + step, tokens);
     run_rows(x.slice_rows(begin, end), w, bias, y.slice_rows(begin, end));
@@ -165,10 +170,9 @@ void Fp8Gemm::run(ConstTensorView x, const QuantMatrixView& w, ConstTensorView b
 
 void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
   const int64_t tokens = x.shape()[0];
-  const bool widen = x.dtype() != DType::kF32;
   const bool narrow = y.dtype() != DType::kF32;
   const int64_t wide_bytes =
-      widen ? round_up(std::min(tokens, wide_rows(w.cols)) * w.cols * kFloatBytes, kAlignment) : 0;
+      x.dtype() == DType::kF32 ? 0 : backend_.threads().threads() * wide_row_bytes(w.cols);
   const int64_t sum_bytes = narrow ? round_up(tokens * w.rows * kFloatBytes, kAlignment) : 0;
   const int64_t scale_bytes = round_up(tokens * kFloatBytes, kAlignment);
   std::byte* memory = scratch(wide_bytes + sum_bytes + scale_bytes + tokens * w.cols);
@@ -182,36 +186,28 @@ void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorV
                               .layout = MatrixLayout::kRowMajor,
                               .scale_kind = ScaleKind::kRow,
                               .scales = reinterpret_cast<float*>(memory + wide_bytes + sum_bytes)};
-  const int64_t step = wide_rows(w.cols);
-  for (int64_t begin = 0; begin < tokens; begin += step)
-    quantize_rows(x, memory, {begin, std::min(begin + step, tokens)}, codes);
+  quantize_rows(x, memory, codes);
   backend_.gemm({.dense = {}, .precision = precision_of(x), .quantized = codes}, w, bias, sums);
   if (!narrow) return;
-  for_rows(backend_.threads(), tokens, w.rows, [&](int64_t begin, int64_t end) {
+  const bool few = tokens * w.rows < kSmallCopy;
+  for_rows(backend_.threads(), tokens, few, [&](int64_t begin, int64_t end, int) {
     backend_.store(sums.slice_rows(begin, end), plain(y), {.row = begin, .col = 0});
   });
 }
 
-void Fp8Gemm::quantize_rows(ConstTensorView x, std::byte* wide, IndexRange rows,
-                            const QuantMatrixView& codes) {
-  const int64_t count = rows.end - rows.begin;
-  ConstTensorView values = x.slice_rows(rows.begin, rows.end);  // [count, K]
-  if (x.dtype() != DType::kF32) {
-    const TensorView into(wide, DType::kF32, Shape{count, x.cols()});
-    for_rows(backend_.threads(), count, x.cols(), [&](int64_t begin, int64_t end) {
-      for (int64_t t = begin; t < end; ++t) widen_row(backend_, x, rows.begin + t, into.row<float>(t));
-    });
-    values = into;
-  }
-  QuantMatrixView part = codes;
-  part.data += rows.begin * codes.cols;
-  part.rows = count;
-  part.scales += rows.begin;
-  backend_.quantize_activations(values, precision_of(x), std::nullopt, part);
-  for_rows(backend_.threads(), count, x.cols(), [&](int64_t begin, int64_t end) {
+/// Each row in one go, while a near cache has it.
+void Fp8Gemm::quantize_rows(ConstTensorView x, std::byte* wide, const QuantMatrixView& codes) {
+  const bool few = codes.rows * codes.cols < kSmallQuantize;
+  for_rows(backend_.threads(), codes.rows, few, [&](int64_t begin, int64_t end, int worker) {
+    auto* floats = reinterpret_cast<float*>(wide + worker * wide_row_bytes(codes.cols));
     for (int64_t t = begin; t < end; ++t) {
-      if (!all_finite(backend_, x.slice_rows(rows.begin + t, rows.begin + t + 1)))
-        part.scales[t] = std::numeric_limits<float>::quiet_NaN();
+      const ConstTensorView values = x.slice_rows(t, t + 1);
+      QuantMatrixView row = codes;
+      row.data += t * codes.cols;
+      row.rows = 1;
+      row.scales += t;
+      backend_.quantize_activations(widened(backend_, values, floats), precision_of(x), std::nullopt, row);
+      if (!all_finite(backend_, values)) *row.scales = std::numeric_limits<float>::quiet_NaN();
     }
   });
 }

@@ -33,7 +33,7 @@ void quantize_fp8_weight(Backend& backend, ConstTensorView source, Fp8WeightScal
 /// y = x * w^T + bias with x in FP8: per row s_a = max(amax / 448, 1 / (448 * 512)) and codes by division;
 /// products accumulate in float32; y = s_a * s_w * acc + bias in float32, then one rounding to the dtype of
 /// y. Owns its scratch, which grows to what the largest call needs, at most `kFp8GemmScratch` bytes or one
-/// row. Not thread-safe.
+/// row, and a row in float32 for each thread. Not thread-safe.
 class Fp8Gemm {
  public:
   /// The backend must outlive it.
@@ -48,7 +48,7 @@ class Fp8Gemm {
 
  private:
   void run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
-  void quantize_rows(ConstTensorView x, std::byte* wide, IndexRange rows, const QuantMatrixView& codes);
+  void quantize_rows(ConstTensorView x, std::byte* wide, const QuantMatrixView& codes);
   std::byte* scratch(int64_t bytes);
 
   Backend& backend_;

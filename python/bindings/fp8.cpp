@@ -3,8 +3,11 @@
 #include "octet/layers/fp8_gemm.h"
 
 #include <nanobind/stl/string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 
 #include "octet/backend/cpu/ceilings.h"
@@ -37,7 +40,8 @@ struct Rows {
   }
 };
 
-/// The codes of a weight in Python's memory.
+/// The codes of a weight in Python's memory. None is NaN: `quantize` makes none, and octet.torch looks for
+/// them in what it loads.
 struct Codes {
   uintptr_t address = 0;
   uintptr_t scales = 0;
@@ -51,16 +55,43 @@ struct Codes {
             .cols = cols,
             .layout = layout,
             .scale_kind = ScaleKind::kRow,
-            .scales = reinterpret_cast<float*>(scales)};
+            .scales = reinterpret_cast<float*>(scales),
+            .codes_finite = true};
   }
 };
+
+/// Zeros, in huge pages where the kernel has them: a multiply of one token else waits for the tables of small
+/// ones. The pages at both ends may be others' as well, to whom the advice does no harm.
+void clear(uintptr_t address, size_t bytes) {
+  const nb::gil_scoped_release released;
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const uintptr_t first = address / page * page;
+  const uintptr_t last = (address + bytes + page - 1) / page * page;
+  ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  std::memset(reinterpret_cast<void*>(address), 0, bytes);
+}
+
+/// How many E4M3 codes are NaN.
+int64_t count_nan(uintptr_t address, int64_t count) {
+  const nb::gil_scoped_release released;
+  const auto* codes = reinterpret_cast<const uint8_t*>(address);
+  return std::count_if(codes, codes + count, [](uint8_t code) { return (code & 0x7f) == 0x7f; });
+}
 
 /// One set of threads and one scratch for a process; calls from several threads wait for each other, without
 /// the GIL.
 class Fp8Runtime {
  public:
-  explicit Fp8Runtime(int threads)
-      : backend_(make_backend({.device = "cpu", .threads = threads, .isa = std::nullopt}, ledger_)),
+  /// `parallel`: the address of a ParallelCall on whose threads the loops run, or 0 for threads of its own.
+  Fp8Runtime(int threads, uintptr_t parallel)
+      : backend_(make_backend(
+            {
+                .device = "cpu",
+                .threads = threads,
+                .borrowed_threads = reinterpret_cast<ParallelCall>(parallel),
+                .isa = std::nullopt,
+            },
+            ledger_)),
         gemm_(*backend_) {}
 
   [[nodiscard]] int threads() { return backend_->threads().threads(); }
@@ -136,8 +167,10 @@ class Fp8Runtime {
 }  // namespace
 
 void register_fp8(nb::module_& module) {
+  module.def("clear", &clear);
+  module.def("count_nan", &count_nan);
   nb::class_<Fp8Runtime>(module, "Fp8Runtime")
-      .def(nb::init<int>(), nb::arg("threads"))
+      .def(nb::init<int, uintptr_t>(), nb::arg("threads"), nb::arg("parallel") = 0)
       .def_prop_ro("threads", &Fp8Runtime::threads)
       .def("describe", &Fp8Runtime::describe)
       .def("packed_bytes", &Fp8Runtime::packed_bytes)

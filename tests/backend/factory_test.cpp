@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "octet/base/error.h"
@@ -43,6 +44,20 @@ TEST(Factory, TakesOneThreadForEachCoreUnlessToldOtherwise) {
   MemoryLedger ledger;
   EXPECT_EQ(make_backend({.threads = 0}, ledger)->threads().threads(), std::min(usable_cores(), 1024));
   EXPECT_EQ(make_backend({.threads = 3}, ledger)->threads().threads(), 3);
+}
+
+TEST(Factory, LetsTheLoopsRunOnBorrowedThreads) {
+  MemoryLedger ledger;
+  const auto borrowed = [](void (*call)(void*), void* data, unsigned threads, unsigned) {
+    EXPECT_EQ(threads, 3U);
+    std::thread other(call, data);
+    other.join();
+  };
+  for (const char* device : {"cpu", "reference"}) {
+    const auto backend = make_backend({.device = device, .threads = 3, .borrowed_threads = borrowed}, ledger);
+    const auto here = std::this_thread::get_id();
+    backend->threads().parallel_for(9, [&](int64_t, int) { EXPECT_NE(std::this_thread::get_id(), here); });
+  }
 }
 
 TEST(Factory, MakesEveryInstructionSetThatTheMachineHas) {

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <iterator>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -20,11 +21,25 @@
 namespace octet {
 namespace {
 
-class ThreadPoolOf : public ::testing::TestWithParam<int> {};
+/// As OpenMP's runtimes do it, but with threads started anew for each loop.
+void run_on_new_threads(void (*call)(void*), void* data, unsigned threads, unsigned flags) {
+  EXPECT_EQ(flags, 0U);
+  std::vector<std::thread> others;
+  for (unsigned i = 1; i < threads; ++i) others.emplace_back(call, data);
+  call(data);
+  for (std::thread& other : others) other.join();
+}
+
+/// As they do it inside another loop of theirs.
+void run_alone(void (*call)(void*), void* data, unsigned /*threads*/, unsigned /*flags*/) {
+  call(data);
+}
+
+class ThreadPoolOf : public ::testing::TestWithParam<Threads> {};
 
 TEST_P(ThreadPoolOf, CallsTheBodyOnceForEveryIndex) {
   ThreadPool pool(GetParam());
-  EXPECT_EQ(pool.threads(), GetParam());
+  EXPECT_EQ(pool.threads(), GetParam().count);
   for (const int64_t count : {0, 1, 2, 7, 64, 1000, 4099}) {
     std::vector<int> calls(static_cast<size_t>(count), 0);
     std::atomic<bool> named{true};
@@ -40,10 +55,11 @@ TEST_P(ThreadPoolOf, CallsTheBodyOnceForEveryIndex) {
 TEST_P(ThreadPoolOf, RunsThousandsOfShortLoopsInARow) {
   ThreadPool pool(GetParam());
   std::vector<int64_t> sums(17, 0);
-  for (int loop = 0; loop < 5000; ++loop) {
+  const int64_t loops = GetParam().borrowed == nullptr ? 5000 : 200;
+  for (int64_t loop = 0; loop < loops; ++loop) {
     pool.parallel_for(17, [&](int64_t index, int) { sums[static_cast<size_t>(index)] += index; });
   }
-  for (size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(sums[i], 5000 * static_cast<int64_t>(i));
+  for (size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(sums[i], loops * static_cast<int64_t>(i));
 }
 
 TEST_P(ThreadPoolOf, RethrowsAndGoesOnWorking) {
@@ -78,10 +94,24 @@ TEST_P(ThreadPoolOf, WakesWorkersThatFellAsleep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, ThreadPoolOf, ::testing::Values(1, 2, 3, 16));
+std::string name_of(const ::testing::TestParamInfo<Threads>& info) {
+  const bool alone = info.param.borrowed == run_alone;
+  return std::to_string(info.param.count) + (alone ? "Alone" : info.param.borrowed ? "Borrowed" : "Own");
+}
 
-TEST(ThreadPool, UsesItsWorkers) {
-  ThreadPool pool(2);
+INSTANTIATE_TEST_SUITE_P(Sizes, ThreadPoolOf, ::testing::Values(1, 2, 3, 16), name_of);
+INSTANTIATE_TEST_SUITE_P(Borrowed, ThreadPoolOf,
+                         ::testing::Values(Threads(1, run_on_new_threads), Threads(2, run_on_new_threads),
+                                           Threads(5, run_on_new_threads), Threads(4, run_alone)),
+                         name_of);
+
+class ThreadPoolOfTwo : public ::testing::TestWithParam<Threads> {};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, ThreadPoolOfTwo, ::testing::Values(2, Threads(2, run_on_new_threads)),
+                         name_of);
+
+TEST_P(ThreadPoolOfTwo, UsesItsWorkers) {
+  ThreadPool pool(GetParam());
   std::atomic<int> arrived{0};  // each body waits until the other thread has come too
   pool.parallel_for(2, [&](int64_t, int) {
     ++arrived;
@@ -127,10 +157,12 @@ size_t running_threads() {
   return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
 }
 
-TEST(ThreadPool, OfOneStartsNoThread) {
+TEST(ThreadPool, OfOneOrOfBorrowedThreadsStartsNone) {
   const size_t before = running_threads();
   ThreadPool pool(1);
   pool.parallel_for(5, [&](int64_t, int worker) { EXPECT_EQ(worker, 0); });
+  EXPECT_EQ(running_threads(), before);
+  const ThreadPool borrowed({3, run_on_new_threads});
   EXPECT_EQ(running_threads(), before);
   const ThreadPool three(3);
   EXPECT_EQ(running_threads(), before + 2);

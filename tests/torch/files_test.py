@@ -98,6 +98,7 @@ def test_descriptions_that_save_fp8_does_not_write_leave_the_model_as_it_was(tmp
     ("head.weight_scale", torch.ones(3), r"head.weight_scale: expected shape \(1,\) or \(7,\) in F32, found \(3,\)"),
     ("head.weight_scale", torch.ones(1, dtype=torch.float64), "head.weight_scale: .* in F64"),
     ("head.weight", torch.zeros(7, 32), "head.weight: expected F8_E4M3, found F32"),
+    ("head.weight", torch.full((7, 32), float("nan")).to(torch.float8_e4m3fn), "head.weight: 224 of its codes are NaN"),
     ("head.bias", torch.zeros(8), r"head.bias: expected shape \(7,\), found \(8,\)"),
     ("norm.weight", None, "norm.weight: missing from the folder"), ("extra", torch.zeros(2), "extra: the model has no such")])
 def test_files_that_were_changed_leave_the_model_as_it_was(tmp_path, key, value, message):

@@ -407,6 +407,24 @@ def test_the_number_of_threads_follows_torch_and_changes_no_bit():
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
+def test_its_loops_run_on_the_threads_of_torch():
+    import os
+
+    if not octet.torch._kernels._parallel:
+        pytest.skip("this build of torch has no OpenMP")
+    wrapped, x = FP8Linear(linear(256, 512)), torch.randn(64, 512, dtype=torch.bfloat16)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        torch.nn.functional.linear(torch.randn(512, 512), torch.randn(512, 512))  # which starts torch's
+        running = len(os.listdir("/proc/self/task"))
+        with torch.no_grad():
+            wrapped(x)
+        assert octet.torch._kernels.runtime().threads == 3 and len(os.listdir("/proc/self/task")) <= running
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_forked_process_can_multiply():
     import multiprocessing
 
@@ -417,7 +435,7 @@ def test_a_forked_process_can_multiply():
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def child():
-        torch.set_num_threads(1)
+        torch.set_num_threads(2)
         wrapped.invalidate_weight_cache()
         with torch.no_grad():
             sender.send(bool(torch.equal(wrapped(x), expected)))

@@ -5,7 +5,7 @@
 
 namespace octet {
 
-CpuBackend::CpuBackend(int threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger)
+CpuBackend::CpuBackend(Threads threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger)
     : isa_(isa),
       kernels_(kernels),
       ledger_(ledger),
@@ -23,7 +23,7 @@ std::string CpuBackend::describe() const {
          (threads == 1 ? " thread)" : " threads)");
 }
 
-std::unique_ptr<Backend> make_cpu_backend(int threads, std::optional<CpuIsa> isa, MemoryLedger& ledger) {
+std::unique_ptr<Backend> make_cpu_backend(Threads threads, std::optional<CpuIsa> isa, MemoryLedger& ledger) {
   const CpuIsa chosen = checked_isa(isa.value_or(supported_isas().back()));
   return std::make_unique<CpuBackend>(threads, chosen, kernels_for(chosen), ledger);
 }

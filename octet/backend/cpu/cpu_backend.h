@@ -14,16 +14,16 @@
 
 namespace octet {
 
-/// `threads` 1..1024; `isa` empty for the best that the machine supports. `ledger` must outlive the backend.
-/// Throws ConfigError when the machine lacks `isa`, ArgumentError on the number of threads.
-[[nodiscard]] std::unique_ptr<Backend> make_cpu_backend(int threads, std::optional<CpuIsa> isa,
+/// `threads`: 1 to 1024; `isa` empty for the best that the machine supports. `ledger` must outlive the
+/// backend. Throws ConfigError when the machine lacks `isa`, ArgumentError on the number of threads.
+[[nodiscard]] std::unique_ptr<Backend> make_cpu_backend(Threads threads, std::optional<CpuIsa> isa,
                                                         MemoryLedger& ledger);
 
 /// The operations of loading are in cpu_loading_ops.cpp, the multiply in cpu_multiply.cpp, those of a step in
 /// cpu_step_ops.cpp; each prepares the work and calls a kernel of the table.
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(int threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger);
+  CpuBackend(Threads threads, CpuIsa isa, const Kernels& kernels, MemoryLedger& ledger);
 
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] Allocator& allocator() override { return allocator_; }

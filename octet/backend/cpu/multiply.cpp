@@ -14,8 +14,11 @@ namespace octet {
 namespace {
 
 constexpr int64_t kPackBytes = int64_t{8} << 20;
-/// Fewest tokens worth decoding a panel for when there are more threads than panels.
-constexpr int64_t kSplitTokens = 32;
+/// Tokens of a panel that is cut come in pieces of a multiple of so many: whole tiles of the kernels, and
+/// enough to be worth decoding the panel for,
+constexpr int64_t kSplitTokens = 24;
+/// and in no more pieces than the end of a loop needs.
+constexpr int64_t kPieces = 4;
 /// Codes of x that are widened at a time.
 constexpr int64_t kPieceColumns = 1024;
 
@@ -182,7 +185,7 @@ void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, 
   const auto pack = [&](const float* x, int64_t count, int64_t at) {
     if (call.pairs) {
       kernels.pack_bf16(x, count, reinterpret_cast<uint16_t*>(cells) + run.lead + at);
-    } else if (call.x.quantized || call.x.precision == Precision::kFloat32) {
+    } else if (call.x.precision == Precision::kFloat32) {
       kernels.pack_f32(x, count, multiplier, reinterpret_cast<float*>(cells) + run.lead + at);
     } else {
       kernels.pack_f32_rounded(x, count, multiplier, reinterpret_cast<float*>(cells) + run.lead + at);
@@ -190,36 +193,51 @@ void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, 
   };
   if (!call.x.quantized) return pack(call.x.dense.row<float>(token) + run.begin, run.end - run.begin, 0);
   const QuantMatrixView& codes = *call.x.quantized;
+  if (!call.pairs) {
+    auto* floats = reinterpret_cast<float*>(cells) + run.lead;
+    return machine_.quantize.widen(codes.dtype, codes.element(token, run.begin), run.end - run.begin,
+                                   multiplier, floats);
+  }
   std::array<float, kPieceColumns> piece;
   for (int64_t k = run.begin; k < run.end; k += kPieceColumns) {
     const int64_t count = std::min(kPieceColumns, run.end - k);
     machine_.quantize.widen(codes.dtype, codes.element(token, k), count, 1.0F, piece.data());
-    pack(piece.data(), count, k - run.begin);
+    kernels.pack_bf16(piece.data(), count, reinterpret_cast<uint16_t*>(cells) + run.lead + k - run.begin);
   }
 }
 
+/// All tokens of some panels at a time; the last panels, or all where there are fewer of them than threads,
+/// in pieces of the tokens, so that no thread waits long for another at the end.
 void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   const int64_t tokens = end - begin;
   const int64_t panels = ceil_div(call.w.rows, kPanelRows);
   const int64_t threads = machine_.threads.threads();
   const int64_t panel_bytes = std::max<int64_t>(1, ceil_div(call.w.cols, call.lane_columns) * kCellBytes);
   const int64_t step = std::clamp<int64_t>(kTaskBytes / panel_bytes, 1, ceil_div(panels, threads));
-  const int64_t groups = ceil_div(panels, step);
-  const int64_t splits =
-      std::clamp<int64_t>(2 * threads / panels, 1, std::max<int64_t>(1, tokens / kSplitTokens));
+  const int64_t pieces = std::clamp<int64_t>((tokens + kSplitTokens / 2) / kSplitTokens, 1,
+                                             std::max(kPieces, 2 * threads / panels));
+  const int64_t piece = round_up(ceil_div(tokens, pieces), kSplitTokens);
+  const int64_t cut = pieces == 1 ? 0 : std::min(panels, threads * step);  // panels that are cut
+  const int64_t groups = ceil_div(panels - cut, step);
 
-  const auto work = [&](int64_t index, int worker) {
-    const int64_t first = begin + tokens * (index % splits) / splits;
-    const int64_t last = begin + tokens * (index % splits + 1) / splits;
-    const PanelTask task = task_for(call, {first, last}, first - begin, worker);
-    const int64_t group = index / splits;
-    for (int64_t p = group * step; p < std::min((group + 1) * step, panels); ++p)
-      run_panel(call, p, {first, last}, task);
+  const auto run = [&](int64_t panel, IndexRange part, int worker) {
+    run_panel(call, panel, part, task_for(call, part, part.begin - begin, worker));
   };
+  const auto work = [&](int64_t index, int worker) {
+    if (index >= groups) {
+      const int64_t panel = panels - cut + (index - groups) / pieces;
+      const int64_t first = begin + (index - groups) % pieces * piece;
+      if (first < end) run(panel, {first, std::min(first + piece, end)}, worker);
+      return;
+    }
+    for (int64_t p = index * step; p < std::min((index + 1) * step, panels - cut); ++p)
+      run(p, {begin, end}, worker);
+  };
+  const int64_t count = groups + cut * pieces;
   if (tokens * call.w.rows * call.w.cols < kSmallWork) {
-    for (int64_t i = 0; i < groups * splits; ++i) work(i, 0);
+    for (int64_t i = 0; i < count; ++i) work(i, 0);
   } else {
-    machine_.threads.parallel_for(groups * splits, work);
+    machine_.threads.parallel_for(count, work);
   }
 }
 

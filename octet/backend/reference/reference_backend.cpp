@@ -3,7 +3,7 @@
 
 namespace octet {
 
-ReferenceBackend::ReferenceBackend(MemoryLedger& ledger, MatrixLayout weight_layout, int threads)
+ReferenceBackend::ReferenceBackend(MemoryLedger& ledger, MatrixLayout weight_layout, Threads threads)
     : ledger_(ledger), weight_layout_(weight_layout), threads_(threads) {}
 
 std::string ReferenceBackend::describe() const {

@@ -14,7 +14,7 @@ class ReferenceBackend : public Backend {
   /// `ledger` must outlive the backend. Every operation accepts matrices of any layout; `weight_layout` is
   /// only the one it asks for. `threads` are for the loops of callers: the operations themselves use none.
   explicit ReferenceBackend(MemoryLedger& ledger, MatrixLayout weight_layout = MatrixLayout::kRowMajor,
-                            int threads = 1);
+                            Threads threads = 1);
 
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] Allocator& allocator() override { return allocator_; }

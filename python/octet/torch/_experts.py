@@ -104,7 +104,7 @@ class FP8Experts(FP8Module):
             made = _kernels.quantize(weight[index].detach().to("cpu"), self.options.weight_scale)
             if codes is None:
                 with torch.inference_mode(False):
-                    codes = torch.empty((weight.shape[0], *made[0].shape), dtype=torch.uint8, device="cpu")
+                    codes = _kernels.cleared((weight.shape[0], *made[0].shape))
             codes[index] = made[0]
             scales.append(made[1])
         with torch.inference_mode(False):

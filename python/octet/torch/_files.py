@@ -268,9 +268,22 @@ def load_fp8(model: nn.Module, folder: Folder) -> nn.Module:
         cache: dict[str, Tensor] = {}
 
         def tensor(name: str) -> Tensor:
-            return cache.setdefault(stored(name), file.get_tensor(stored(name)))
+            key = stored(name)
+            if key not in cache:
+                cache[key] = file.get_tensor(key)
+            return cache[key]
 
+        _check_codes(path, {f"{name}.{matrix}" if name else matrix for name, what in modules.items()
+                            for matrix in _KINDS[what["kind"]]._matrices}, tensor)
         return _install(model, layers, modules, {key: tensor(key) for key in rest}, tensor)
+
+
+def _check_codes(path: pathlib.Path, names: set[str], tensor: Callable[[str], Tensor]) -> None:
+    """Refuses codes that `save_fp8` never writes."""
+    counts = {name: _kernels.nan_codes(tensor(name).view(torch.uint8)) for name in sorted(names)}
+    faults = [f"{name}: {count} of its codes are NaN" for name, count in counts.items() if count]
+    if faults:
+        raise ValueError(f"load_fp8: {path / _WEIGHTS} is damaged; save the model again:\n  " + "\n  ".join(faults))
 
 
 def _owner(model: nn.Module, key: str) -> nn.Module:

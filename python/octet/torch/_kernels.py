@@ -2,6 +2,7 @@
 """The FP8 multiply over torch tensors: layouts, addresses, and the threads of this process."""
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 import weakref
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from octet._octet import Fp8Runtime, Fp8WeightScale
+from octet._octet import Fp8Runtime, Fp8WeightScale, clear, count_nan
 
 # How the extension numbers the dtypes of dense operands.
 DTYPE_NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
@@ -34,8 +35,25 @@ def served(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+def _openmp_parallel() -> int:
+    """The address of what torch's own loops run through, or 0 where it has no OpenMP. On the same threads as torch's
+    operations Octet's are awake when a multiply comes right after one of those, and neither waits for the other's to
+    stop spinning."""
+    if not torch.backends.openmp.is_available():
+        return 0
+    try:
+        found = ctypes.CDLL(torch._C.__file__).GOMP_parallel  # looked up in the libraries that torch has loaded
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(found, ctypes.c_void_p).value or 0
+
+
+_parallel = _openmp_parallel()
+
+
 def _forget_runtime() -> None:
-    global _runtime, lock
+    global _runtime, _parallel, lock
+    _parallel = 0  # OpenMP's threads are not there any more either, which it does not know
     lock = threading.RLock()  # the old one may have been another thread's, which is no more
     if _runtime is not None:
         _of_parents.append(_runtime)
@@ -52,7 +70,7 @@ def runtime() -> Fp8Runtime:
     current = _runtime
     if current is None or threads != _runtime_threads:
         with lock:
-            current = _runtime = Fp8Runtime(max(1, min(threads, _MAX_THREADS)))
+            current = _runtime = Fp8Runtime(max(1, min(threads, _MAX_THREADS)), _parallel)
             _runtime_threads = threads
     return current
 
@@ -60,6 +78,20 @@ def runtime() -> Fp8Runtime:
 def packed_shape(rows: int, cols: int) -> tuple[int, int, int, int]:
     """The shape of codes on the CPU: panels of 64 rows, in them four columns of each row after the other."""
     return (-(-rows // _PANEL_ROWS), -(-cols // _LANE_COLUMNS), _PANEL_ROWS, _LANE_COLUMNS)
+
+
+def cleared(shape: tuple[int, ...]) -> Tensor:
+    """Zero codes, uint8 on the CPU, where a multiply reads them fastest."""
+    codes = torch.empty(shape, dtype=torch.uint8, device="cpu")
+    if codes.numel():
+        clear(codes.data_ptr(), codes.numel())
+    return codes
+
+
+def nan_codes(plain: Tensor) -> int:
+    """How many codes of a weight that was read from somewhere are NaN: the multiply takes none."""
+    plain = plain.contiguous()
+    return count_nan(plain.data_ptr(), plain.numel())
 
 
 def quantize(source: Tensor, weight_scale: str) -> tuple[Tensor, Tensor]:
@@ -82,7 +114,7 @@ def quantize(source: Tensor, weight_scale: str) -> tuple[Tensor, Tensor]:
             source = source.to(torch.bfloat16)
         if source.stride(1) != 1 and cols > 1:
             source = source.contiguous()
-        codes = torch.zeros(packed_shape(rows, cols), dtype=torch.uint8, device="cpu")
+        codes = cleared(packed_shape(rows, cols))
         scales = torch.zeros(rows, dtype=torch.float32, device="cpu")
         runtime().quantize(source.data_ptr(), DTYPE_NUMBERS[source.dtype], source.stride(0), rows, cols,
                            _SCALES[weight_scale], codes.data_ptr(), scales.data_ptr())
@@ -111,7 +143,7 @@ def pack(plain: Tensor) -> Tensor:
     """uint8 [N, K] on the CPU in the layout of the kernels."""
     plain = plain.contiguous()
     rows, cols = plain.shape
-    codes = torch.zeros(packed_shape(rows, cols), dtype=torch.uint8, device="cpu")
+    codes = cleared(packed_shape(rows, cols))
     runtime().pack(plain.data_ptr(), rows, cols, codes.data_ptr())
     return codes
 
