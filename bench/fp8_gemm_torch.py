@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """FP8Linear against torch, paired: each figure is the median over rounds in which octet, F.linear in bfloat16 and
-torch._scaled_mm take turns. Through Python, the quantization of the activations included. Weights are cold: copies
-rotate through 256 MiB; each timed call comes right after one of the same contender over another copy. Also the share of what the vector units reach in a loop of multiplications alone, taken in the
-same rounds, and the time of a call that has next to nothing to multiply.
+torch._scaled_mm take turns, each timed call right after one of the same contender over another weight. Through Python,
+the quantization of the activations included. Weights are cold: copies rotate through 256 MiB. Also the share of what the
+vector units reach in a loop of multiplications alone, taken in the same rounds, how many times _scaled_mm that loop would
+be, and the time of a call that has next to nothing to multiply.
 
     PYTHONPATH=build/dev/python python bench/fp8_gemm_torch.py [--quick] [--one-thread] [--json FILE]
 
