@@ -51,7 +51,8 @@ for peer in "$@"; do
       install torch "$TORCH"
       install numpy 2.4.6 ;;
     llama.cpp)
-      CMAKE_ARGS="-DGGML_NATIVE=ON" install llama-cpp-python "$LLAMA" --no-binary llama-cpp-python
+      # Without the cache, whose wheel may have been built with other arguments or for another processor.
+      CMAKE_ARGS="-DGGML_NATIVE=ON" install llama-cpp-python "$LLAMA" --no-binary llama-cpp-python --no-cache-dir
       install gguf "$GGUF" ;;
   esac
 done
