@@ -15,10 +15,9 @@ namespace {
 
 constexpr int64_t kFloatBytes = sizeof(float);
 constexpr int64_t kAlignment = 64;
-/// Elements below which waking the other threads costs more than they bring.
+/// Elements below which waking the other threads costs more than they bring, or may: on borrowed threads
+/// every loop waits for the last of them, which may be without a core.
 constexpr int64_t kSmallCopy = int64_t{1} << 16;
-/// The same where elements are quantized.
-constexpr int64_t kSmallQuantize = int64_t{1} << 13;
 
 /// Of the row in float32 that each thread has.
 int64_t wide_row_bytes(int64_t cols) {
@@ -197,7 +196,7 @@ void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorV
 
 /// Each row in one go, while a near cache has it.
 void Fp8Gemm::quantize_rows(ConstTensorView x, std::byte* wide, const QuantMatrixView& codes) {
-  const bool few = codes.rows * codes.cols < kSmallQuantize;
+  const bool few = codes.rows * codes.cols < kSmallCopy;
   for_rows(backend_.threads(), codes.rows, few, [&](int64_t begin, int64_t end, int worker) {
     auto* floats = reinterpret_cast<float*>(wide + worker * wide_row_bytes(codes.cols));
     for (int64_t t = begin; t < end; ++t) {
