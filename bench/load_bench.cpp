@@ -257,7 +257,7 @@ class LoadBench {
       }
     }
     QuantizeStats stats;
-    backend.quantize(x, w, {}, quantize_rule(rule), stats);
+    backend.quantize(x, w, {}, quantize_rule(rule), &stats);
   }
 
   Options options_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Times what loading does to bfloat16 weights (largest magnitude, quantizing to E4M3, statistics) on the cpu
-/// backend, each figure taken in turn with a copy that moves the same bytes: two read and one written for
-/// each element.
+/// Times what loading does to bfloat16 weights (largest magnitude, quantizing to E4M3; without and with the
+/// sums of what it cost) on the cpu backend, each figure taken in turn with a copy that moves the same bytes:
+/// two read and one written for each element.
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <cstdio>
@@ -16,7 +16,9 @@ namespace octet::bench {
 namespace {
 
 constexpr int64_t kCols = 4096;
-constexpr int64_t kRowsAtOnce = 64;  // a panel of kLanes64
+constexpr int64_t kBandRows = 64;   // of a block of scales; a panel of kLanes64
+constexpr int64_t kSliceRows = 16;  // that are measured and then quantized from the cache, as a loader does
+constexpr int64_t kTaskRows = 256;
 
 struct Options {
   int threads = 0;
@@ -29,6 +31,7 @@ struct Case {
   std::string what;
   ScaleKind scales;
   MatrixLayout layout;
+  bool counted;  // with QuantizeStats
 };
 
 class QuantizeBench {
@@ -40,10 +43,10 @@ class QuantizeBench {
         ceilings_(isa(), backend_->threads(), clock_),
         source_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2),
         copy_(backend_->allocator(), ledger_, "bench", options.rows * kCols * 2) {
-    std::vector<float> bell(static_cast<size_t>(kCols * kRowsAtOnce));
+    std::vector<float> bell(static_cast<size_t>(kCols * kBandRows));
     auto* x = reinterpret_cast<bfloat16*>(source_.data());
-    for (int64_t begin = 0; begin < options.rows; begin += kRowsAtOnce) {
-      if (begin < 8 * kRowsAtOnce) fill_bell(bell, static_cast<uint64_t>(begin));
+    for (int64_t begin = 0; begin < options.rows; begin += kBandRows) {
+      if (begin < 8 * kBandRows) fill_bell(bell, static_cast<uint64_t>(begin));
       for (size_t i = 0; i < bell.size(); ++i)
         x[begin * kCols + static_cast<int64_t>(i)] = to_bfloat16(0.02F * bell[i]);
     }
@@ -54,11 +57,11 @@ class QuantizeBench {
     check_against_reference(what);
     std::vector<double> ratios;
     std::vector<double> rates;
-    (void)seconds_of(clock_, [&] { quantize(w.view()); });
+    (void)seconds_of(clock_, [&] { quantize(w.view(), what.counted); });
     for (int pair = 0; pair < options_.pairs; ++pair) {
       const double copying =
           ceilings_.copy_seconds(source_.data(), copy_.data(), options_.rows * kCols / 2 * 3);
-      const double quantizing = seconds_of(clock_, [&] { quantize(w.view()); });
+      const double quantizing = seconds_of(clock_, [&] { quantize(w.view(), what.counted); });
       ratios.push_back(copying / quantizing);
       rates.push_back(static_cast<double>(options_.rows * kCols) / quantizing / 1e9);
     }
@@ -85,44 +88,51 @@ class QuantizeBench {
                        .layout = what.layout,
                        .scale_kind = what.scales,
                        .parts = {}};
-    if (what.scales == ScaleKind::kGrid) append_scale_part(spec.parts, rows, kCols, kRowsAtOnce, 128);
+    if (what.scales == ScaleKind::kGrid) append_scale_part(spec.parts, rows, kCols, kBandRows, 128);
     return spec;
   }
-  [[nodiscard]] ConstTensorView rows_of_source(int64_t begin) const {
-    return {source_.data() + begin * kCols * 2, DType::kBF16, Shape{kRowsAtOnce, kCols}};
+  [[nodiscard]] ConstTensorView rows_of_source(int64_t begin, int64_t rows) const {
+    return {source_.data() + begin * kCols * 2, DType::kBF16, Shape{rows, kCols}};
   }
-  /// Scales and codes of 64 rows, as a loader makes them.
-  static void quantize_rows(Backend& backend, ConstTensorView x, const QuantMatrixView& w, int64_t begin) {
-    float amax[kRowsAtOnce * (kCols / 128)];
+  static void set_scales(Backend& backend, ConstTensorView x, const QuantMatrixView& w, int64_t begin) {
+    constexpr int64_t kBlocks = kCols / 128;
+    float amax[kBandRows * kBlocks];
     if (w.scale_kind == ScaleKind::kRow) {
-      backend.abs_max(x, kCols, kCols, view_of(amax, Shape{kRowsAtOnce, 1}));
-      for (int64_t r = 0; r < kRowsAtOnce; ++r) w.scales[begin + r] = amax[r] / 448.0F;
+      backend.abs_max(x, kCols, kCols, view_of(amax, Shape{x.rows(), 1}));
+      for (int64_t r = 0; r < x.rows(); ++r) w.scales[begin + r] = amax[r] / 448.0F;
     } else if (w.scale_kind == ScaleKind::kGrid) {
-      constexpr int64_t kBlocks = kCols / 128;
-      backend.abs_max(x, 128, 128, view_of(amax, Shape{kRowsAtOnce, kBlocks}));
+      backend.abs_max(x, 128, 128, view_of(amax, Shape{x.rows(), kBlocks}));
       for (int64_t b = 0; b < kBlocks; ++b) {
         float most = 0;
-        for (int64_t r = 0; r < kRowsAtOnce; ++r) most = std::fmax(most, amax[r * kBlocks + b]);
+        for (int64_t r = 0; r < x.rows(); ++r) most = std::fmax(most, amax[r * kBlocks + b]);
         w.scales[w.parts[0].index(begin, b * 128)] = most / 448.0F;
       }
     }
-    QuantizeStats stats;
-    backend.quantize(x, w, {.row = begin, .col = 0}, {}, stats);
-    check(stats.elements == kRowsAtOnce * kCols, "an element was not counted");
   }
-  void quantize(const QuantMatrixView& w) {
-    backend_->threads().parallel_for(options_.rows / kRowsAtOnce, [&](int64_t tile, int) {
-      quantize_rows(*backend_, rows_of_source(tile * kRowsAtOnce), w, tile * kRowsAtOnce);
+  /// Scales and codes of some rows.
+  void quantize_rows(Backend& backend, const QuantMatrixView& w, int64_t begin, int64_t rows, bool counted) {
+    const int64_t step = w.scale_kind == ScaleKind::kGrid ? kBandRows : kSliceRows;
+    QuantizeStats stats;
+    for (int64_t row = begin; row < begin + rows; row += step) {
+      const ConstTensorView x = rows_of_source(row, step);
+      set_scales(backend, x, w, row);
+      backend.quantize(x, w, {.row = row, .col = 0}, {}, counted ? &stats : nullptr);
+    }
+    check(stats.elements == (counted ? rows * kCols : 0), "an element was not counted");
+  }
+  void quantize(const QuantMatrixView& w, bool counted) {
+    backend_->threads().parallel_for(options_.rows / kTaskRows, [&](int64_t task, int) {
+      quantize_rows(*backend_, w, task * kTaskRows, kTaskRows, counted);
     });
   }
   void check_against_reference(const Case& what) {
     const auto reference = make_backend({.device = "reference", .threads = 1, .isa = std::nullopt}, ledger_);
-    const QuantMatrix expected(reference->allocator(), ledger_, "bench", spec_of(what, kRowsAtOnce));
-    const QuantMatrix actual(backend_->allocator(), ledger_, "bench", spec_of(what, kRowsAtOnce));
-    quantize_rows(*reference, rows_of_source(0), expected.view(), 0);
-    quantize_rows(*backend_, rows_of_source(0), actual.view(), 0);
+    const QuantMatrix expected(reference->allocator(), ledger_, "bench", spec_of(what, kBandRows));
+    const QuantMatrix actual(backend_->allocator(), ledger_, "bench", spec_of(what, kBandRows));
+    quantize_rows(*reference, expected.view(), 0, kBandRows, what.counted);
+    quantize_rows(*backend_, actual.view(), 0, kBandRows, what.counted);
     check(
-        std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kRowsAtOnce * kCols)) == 0,
+        std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kBandRows * kCols)) == 0,
         "the codes differ from the reference");
   }
 
@@ -137,19 +147,23 @@ class QuantizeBench {
 
 int run(int argc, char** argv) {
   Options options;
-  CLI::App app("Speed of quantizing bfloat16 to E4M3, statistics included");
+  CLI::App app("Speed of quantizing bfloat16 to E4M3, without and with the sums of what it cost");
   app.add_option("--threads", options.threads, "threads (all cores)");
   app.add_option("--isa", options.isa, "instruction set (the best)");
   app.add_option("--pairs", options.pairs, "pairs of timings (11)")->check(CLI::PositiveNumber);
-  app.add_option("--rows", options.rows, "rows of 4096 elements, a multiple of 64 (16384)")
+  app.add_option("--rows", options.rows, "rows of 4096 elements, a multiple of 256 (16384)")
       ->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   QuantizeBench bench(options);
   bench.print_machine();
-  bench.run({"one scale per row, packed", ScaleKind::kRow, MatrixLayout::kLanes64});
-  bench.run({"one scale per row, row-major", ScaleKind::kRow, MatrixLayout::kRowMajor});
-  bench.run({"one scale per 64 x 128, packed", ScaleKind::kGrid, MatrixLayout::kLanes64});
-  bench.run({"raw cast, packed", ScaleKind::kNone, MatrixLayout::kLanes64});
+  for (const bool counted : {false, true}) {
+    std::printf("%s\n",
+                counted ? "with the sums of signal and noise, as loading does" : "codes and scales alone");
+    bench.run({"  one scale per row, packed", ScaleKind::kRow, MatrixLayout::kLanes64, counted});
+    bench.run({"  one scale per row, row-major", ScaleKind::kRow, MatrixLayout::kRowMajor, counted});
+    bench.run({"  one scale per 64 x 128, packed", ScaleKind::kGrid, MatrixLayout::kLanes64, counted});
+    bench.run({"  raw cast, packed", ScaleKind::kNone, MatrixLayout::kLanes64, counted});
+  }
   return 0;
 }
 

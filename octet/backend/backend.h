@@ -84,7 +84,7 @@ struct QuantizeRule {
 };
 
 /// What quantizing did to the values, over all elements that passed. Sums are in float64, though a backend
-/// may add up to 64 values at a time in float32 before: signal and noise are within 1e-6 of the exact sums,
+/// may add up to 128 values at a time in float32 before: signal and noise are within 1e-6 of the exact sums,
 /// relatively; the counts exact.
 struct QuantizeStats {
   double signal = 0;  ///< sum of x^2, of the finite x
@@ -173,9 +173,9 @@ class Backend {
 
   /// Writes the codes of x [r, c] (F32, F16 or BF16) into rows [at.row, at.row + r), columns [at.col, at.col
   /// + c) of `w` (FP8), whose scales for these elements are already there; without scales it is a raw cast
-  /// (clamp, round).
+  /// (clamp, round). Adds to `stats`, unless that is nullptr, which may be faster.
   virtual void quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at, const QuantizeRule& rule,
-                        QuantizeStats& stats) = 0;
+                        QuantizeStats* stats) = 0;
 
   /// Copies x [r, c] into `w` without scales: equal dtypes bit for bit (FP8 too), real dtypes by one
   /// rounding.

@@ -146,8 +146,7 @@ void quantize_fp8_weight(Backend& backend, ConstTensorView source, Fp8WeightScal
   if (whole && w.scales[0] == 0.0F) return;  // all codes are zero already
   const QuantizeRule rule = rule_for(granularity, w.scales[0]);
   backend.threads().parallel_for(panels.count(), [&](int64_t index, int worker) {
-    QuantizeStats ignored;
-    backend.quantize(panels.panel(index, worker), w, {.row = index * kPanelRows, .col = 0}, rule, ignored);
+    backend.quantize(panels.panel(index, worker), w, {.row = index * kPanelRows, .col = 0}, rule, nullptr);
   });
 }
 

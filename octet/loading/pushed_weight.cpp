@@ -130,7 +130,7 @@ void PushedWeight::write(const Rectangle& part, ConstTensorView x) {
   backend_.quantize(
       x, into_,
       {.row = piece_.offset + part.rows.begin - piece_.first_row, .col = part.cols.begin - piece_.first_col},
-      quantize_rule(scale_rule(piece_)), result.stats);
+      quantize_rule(scale_rule(piece_)), &result.stats);
   add(result);
 }
 
@@ -150,7 +150,7 @@ void PushedWeight::write_raw(const Rectangle& part, ConstTensorView x) {
       result.overflow = rounds_to_infinity(*std::max_element(maxima.begin(), maxima.end()), into_.dtype);
   }
   if (quantizes) {
-    backend_.quantize(x, into_, at, raw_cast_rule(), result.stats);
+    backend_.quantize(x, into_, at, raw_cast_rule(), &result.stats);
   } else {
     backend_.store(x, into_, at);
   }

@@ -12,6 +12,14 @@
 #include "octet/loading/shared_scales.h"
 
 namespace octet {
+namespace {
+
+/// Rows that are measured and then quantized while they are still in the cache; whole cache lines of
+/// kLanes64.
+constexpr int64_t kSliceRows = 16;
+
+}  // namespace
+
 void TileResult::add(const TileResult& other) {
   stats.add(other.stats);
   amax = std::max(amax, other.amax);
@@ -141,18 +149,33 @@ TileResult TileFiller::quantize_rows(const Tile& tile, const TileBuffer& buffer,
                                      const QuantMatrixView& into) const {
   const Piece& part = piece(tile);
   const ConstTensorView x = read(tile, buffer);
-  TileResult result = measure(x, tile, buffer);
-  const int64_t row = part.offset + tile.begin;
+  const bool one = part.rule.granularity == Granularity::kTensor && !part.rule.raw_cast;
+  const int64_t first = part.offset + tile.begin;
+  TileResult result;
+  for (int64_t begin = 0; begin < x.rows();) {
+    const int64_t end = one ? x.rows() : std::min(x.rows(), round_up(first + begin + 1, kSliceRows) - first);
+    const Tile slice = {.piece = tile.piece, .begin = tile.begin + begin, .end = tile.begin + end};
+    result.add(quantize_slice(x.slice_rows(begin, end), slice, buffer, into));
+    begin = end;
+  }
+  return result;
+}
+
+TileResult TileFiller::quantize_slice(ConstTensorView x, const Tile& slice, const TileBuffer& buffer,
+                                      const QuantMatrixView& into) const {
+  const Piece& part = piece(slice);
+  TileResult result = measure(x, slice, buffer);
+  const int64_t row = part.offset + slice.begin;
   if (part.rule.raw_cast) {
     if (into.scale_kind == ScaleKind::kRow) std::fill_n(into.scales + row, x.rows(), 1.0F);
-    parts_.backend.quantize(x, into, {.row = row}, raw_cast_rule(), result.stats);
+    parts_.backend.quantize(x, into, {.row = row}, raw_cast_rule(), &result.stats);
     return result;
   }
   const ScaleRule rule = scale_rule(part);
   const bool one = part.rule.granularity == Granularity::kTensor;
   for (int64_t i = 0; i < x.rows(); ++i)
     into.scales[row + i] = scale_from_amax(one ? result.amax : buffer.maxima()[i], rule);
-  parts_.backend.quantize(x, into, {.row = row}, quantize_rule(rule), result.stats);
+  parts_.backend.quantize(x, into, {.row = row}, quantize_rule(rule), &result.stats);
   return result;
 }
 
@@ -167,7 +190,7 @@ TileResult TileFiller::quantize_measured(const Tile& tile, const TileBuffer& buf
   for (Tile slice = slice_of(tile, tile.begin); slice.begin < tile.end; slice = slice_of(tile, slice.end)) {
     const ConstTensorView x = read(slice, buffer);
     parts_.backend.quantize(x, into, {.row = piece(tile).offset + slice.begin},
-                            quantize_rule(scale_rule(piece(tile))), result.stats);
+                            quantize_rule(scale_rule(piece(tile))), &result.stats);
   }
   return result;
 }
@@ -207,7 +230,7 @@ TileResult TileFiller::quantize_bands(const Tile& tile, const TileBuffer& buffer
   if (x.rows() < tile.end - tile.begin) {
     result.stats = quantize_measured(tile, buffer, into).stats;
   } else {
-    parts_.backend.quantize(x, into, {.row = part.offset + tile.begin}, quantize_rule(rule), result.stats);
+    parts_.backend.quantize(x, into, {.row = part.offset + tile.begin}, quantize_rule(rule), &result.stats);
   }
   return result;
 }

@@ -100,6 +100,8 @@ class TileFiller {
                                  const QuantMatrixView& into) const;
   [[nodiscard]] TileResult quantize_rows(const Tile& tile, const TileBuffer& buffer,
                                          const QuantMatrixView& into) const;
+  [[nodiscard]] TileResult quantize_slice(ConstTensorView x, const Tile& slice, const TileBuffer& buffer,
+                                          const QuantMatrixView& into) const;
   [[nodiscard]] TileResult quantize_bands(const Tile& tile, const TileBuffer& buffer,
                                           const QuantMatrixView& into) const;
   /// With the scales that are there.

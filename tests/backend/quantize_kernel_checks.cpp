@@ -51,12 +51,15 @@ void expect_run(const QuantizeKernels& kernels, const QuantizeKind& kind, std::s
   std::vector<std::byte> codes(x.size());
   MantissaTable table;
   QuantizeSums sums;
-  kernels.quantize(kind,
-                   {.x = reinterpret_cast<const std::byte*>(x.data()),
-                    .count = static_cast<int64_t>(x.size()),
-                    .scale = scale,
-                    .codes = codes.data()},
-                   table, sums);
+  QuantizeRun run = {.x = reinterpret_cast<const std::byte*>(x.data()),
+                     .count = static_cast<int64_t>(x.size()),
+                     .scale = scale,
+                     .codes = codes.data()};
+  kernels.quantize(kind, run, table, &sums);
+  std::vector<std::byte> uncounted(x.size());
+  run.codes = uncounted.data();
+  kernels.quantize(kind, run, table, nullptr);
+  EXPECT_EQ(codes, uncounted) << "codes depend on whether they are counted, scale " << scale;
   QuantizeSums expected;
   int64_t wrong = 0;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -178,6 +181,7 @@ void expect_lanes_as_declared(const QuantizeKernels& kernels) {
                              .words = kWords,
                              .lanes = panel.data() + 4 * first};
     kernels.to_lanes(block);
+    kernels.end_of_lanes();
     for (int64_t r = 0; r < count; ++r) {
       for (int64_t c = 0; c < 4 * kWords; ++c) {
         const int64_t at = element_offset(MatrixLayout::kLanes64, DType::kF8E4M3, 4 * kWords, first + r, c);

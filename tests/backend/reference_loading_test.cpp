@@ -33,7 +33,7 @@ class ReferenceLoading : public testing::Test {
                          .scale_kind = scale ? ScaleKind::kRow : ScaleKind::kNone,
                          .parts = {}});
     if (scale) *w.view().scales = *scale;
-    backend_.quantize(view_of(values.data(), Shape{1, cols}), w.view(), {}, rule, stats_);
+    backend_.quantize(view_of(values.data(), Shape{1, cols}), w.view(), {}, rule, &stats_);
     std::vector<int> codes;
     for (int64_t c = 0; c < cols; ++c) codes.push_back(static_cast<int>(*w.view().element(0, c)));
     return codes;
@@ -84,9 +84,9 @@ TEST_F(ReferenceLoading, RoundsTheQuotientToTheDtypeOfTheValue) {
   // 1.0703125 / 1.005 = 1.06499, above the midpoint of two codes; in bfloat16 it is the midpoint
   *w.view().scales = 1.005F;
   const ConstTensorView view(reinterpret_cast<const std::byte*>(&x), DType::kBF16, Shape{1, 1});
-  backend_.quantize(view, w.view(), {}, {.quotient = QuantizeRule::Quotient::kDivide}, stats_);
+  backend_.quantize(view, w.view(), {}, {.quotient = QuantizeRule::Quotient::kDivide}, &stats_);
   EXPECT_EQ(*w.view().data, std::byte{0x39});
-  backend_.quantize(view, w.view(), {}, {.quotient = QuantizeRule::Quotient::kDivideRounded}, stats_);
+  backend_.quantize(view, w.view(), {}, {.quotient = QuantizeRule::Quotient::kDivideRounded}, &stats_);
   EXPECT_EQ(*w.view().data, std::byte{0x38});
 }
 
@@ -104,7 +104,7 @@ TEST_F(ReferenceLoading, RefusesATileOutsideOfTheMatrix) {
                       {.dtype = DType::kF8E4M3, .rows = 2, .cols = 2, .parts = {}});
   const std::array<float, 4> x = {1, 2, 3, 4};
   const auto at = [&](MatrixPlace place) {
-    return [&, place] { backend_.quantize(view_of(x.data(), Shape{2, 2}), w.view(), place, {}, stats_); };
+    return [&, place] { backend_.quantize(view_of(x.data(), Shape{2, 2}), w.view(), place, {}, &stats_); };
   };
   EXPECT_THAT(at({1, 0}), ThrowsMessage<ArgumentError>(HasSubstr("outside of the matrix")));
   EXPECT_THAT(at({0, 1}), ThrowsMessage<ArgumentError>(HasSubstr("outside of the matrix")));

@@ -94,8 +94,8 @@ class QuantizeConformance : public Conformance {
     const QuantMatrix actual = copy_matrix(memory(), before);
     QuantizeStats expected_stats{.signal = 1, .noise = 2, .elements = 3, .zeroed = 4, .saturated = 5};
     QuantizeStats stats = expected_stats;
-    reference().quantize(x.view(), expected.view(), what.tile.at, what.rule, expected_stats);
-    candidate().quantize(x.view(), actual.view(), what.tile.at, what.rule, stats);
+    reference().quantize(x.view(), expected.view(), what.tile.at, what.rule, &expected_stats);
+    candidate().quantize(x.view(), actual.view(), what.tile.at, what.rule, &stats);
     expect_equal(expected, actual);
     if (std::isfinite(expected_stats.noise)) {
       expect_equal_stats(expected_stats, stats);
@@ -171,8 +171,8 @@ TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
         make_matrix(memory(), weight_spec({format, Scales::kNone}, 1, x.cols(), MatrixLayout::kRowMajor));
     const QuantMatrix actual = copy_matrix(memory(), expected);
     QuantizeStats stats;
-    reference().quantize(x.view(), expected.view(), {}, {}, stats);
-    candidate().quantize(x.view(), actual.view(), {}, {}, stats);
+    reference().quantize(x.view(), expected.view(), {}, {}, &stats);
+    candidate().quantize(x.view(), actual.view(), {}, {}, &stats);
     expect_equal(expected, actual);
   }
 }
@@ -197,8 +197,8 @@ TEST_P(QuantizeConformance, TellsTheReciprocalFromTheDivisionAtMidpoints) {
       const QuantMatrix expected = copy_matrix(memory(), w);
       const QuantMatrix actual = copy_matrix(memory(), w);
       QuantizeStats stats;
-      reference().quantize(x.view(), expected.view(), {}, {.quotient = quotient}, stats);
-      candidate().quantize(x.view(), actual.view(), {}, {.quotient = quotient}, stats);
+      reference().quantize(x.view(), expected.view(), {}, {.quotient = quotient}, &stats);
+      candidate().quantize(x.view(), actual.view(), {}, {.quotient = quotient}, &stats);
       expect_equal(expected, actual);
     }
   }
@@ -214,7 +214,7 @@ TEST_P(QuantizeConformance, LetsSeveralThreadsWriteTheRowsOfOnePanel) {
     Strided x(memory(), 64, 515);
     x.randomize(random);
     QuantizeStats stats;
-    reference().quantize(x.view(), expected.view(), {}, {}, stats);
+    reference().quantize(x.view(), expected.view(), {}, {}, &stats);
     constexpr std::array<int64_t, 5> kStarts = {0, 7, 21, 50, 64};
     std::vector<std::thread> workers;
     for (size_t i = 0; i + 1 < kStarts.size(); ++i) {
@@ -222,7 +222,7 @@ TEST_P(QuantizeConformance, LetsSeveralThreadsWriteTheRowsOfOnePanel) {
         QuantizeStats own;
         const ConstTensorView rows = x.view().slice_rows(begin, end);
         for (int round = 0; round < 10; ++round)
-          candidate().quantize(rows, actual.view(), {begin, 0}, {}, own);
+          candidate().quantize(rows, actual.view(), {begin, 0}, {}, &own);
       });
     }
     for (std::thread& worker : workers) worker.join();

@@ -153,7 +153,7 @@ TEST(GoldenQuant, EveryBackendWritesTheCodesAndScalesOfThePublicPackages) {
       const QuantMatrixView w = matrix.view();
       if (!c.raw) set_scales(c, x, *candidate.backend, w);
       QuantizeStats stats;
-      candidate.backend->quantize(x, w, {}, c.raw ? raw_cast_rule() : quantize_rule(c.rule), stats);
+      candidate.backend->quantize(x, w, {}, c.raw ? raw_cast_rule() : quantize_rule(c.rule), &stats);
       std::vector<std::byte> stored(codes.size());
       candidate.backend->read_rows(w, 0, {stored.data(), c.rule.format, Shape{c.rows, c.cols}});
       EXPECT_EQ(stored, codes);

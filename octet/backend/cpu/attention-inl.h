@@ -190,19 +190,13 @@ inline float sum_of_lanes(F32 v) {
   return sum_each(only)[0];
 }
 
-inline F32 lane_numbers() {
-  F32 result{};
-  for (int i = 0; i < kLanes; ++i) result[i] = static_cast<float>(i);
-  return result;
-}
-
 /// Turns the scores of one query into weights relative to the largest so far and scales what was summed
 /// before.
 inline void soften(const AttentionTile& tile, float* scores, Span span, const AttentionState& state, int m) {
   F32 most = splat(kMinusInfinity);
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
-    const F32 number = lane_numbers() + static_cast<float>(j);
-    const I32 seen = (number >= static_cast<float>(span.begin)) & (number < static_cast<float>(span.end));
+    const I32 number = lane_numbers() + static_cast<int32_t>(j);
+    const I32 seen = (number >= static_cast<int32_t>(span.begin)) & (number < static_cast<int32_t>(span.end));
     const F32 score = seen ? load<F32>(scores + j) * tile.scale : splat(kMinusInfinity);
     save(scores + j, score);
     most = max(score, most);

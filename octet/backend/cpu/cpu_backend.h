@@ -35,7 +35,7 @@ class CpuBackend final : public Backend {
 
   int64_t abs_max(ConstTensorView x, int64_t first_segment, int64_t segment, TensorView amax) override;
   void quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at, const QuantizeRule& rule,
-                QuantizeStats& stats) override;
+                QuantizeStats* stats) override;
   void store(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at) override;
   void read_rows(const QuantMatrixView& w, int64_t row, TensorView y) override;
 

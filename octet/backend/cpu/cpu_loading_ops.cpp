@@ -10,8 +10,8 @@
 namespace octet {
 namespace {
 
-/// Columns that pass through the buffer between rows and lanes at a time; the rows of the buffer are one
-/// cache line longer, so that those of a panel do not fall on each other in the cache.
+/// Columns that pass through a buffer between rows and lanes at a time; the rows of the buffer are one cache
+/// line longer, so that those of a panel do not fall on each other in the cache.
 constexpr int64_t kChunkBytes = 2048;
 constexpr int64_t kChunkStride = kChunkBytes + 64;
 
@@ -43,6 +43,13 @@ void for_tiles(const Tile& whole, int64_t chunk, Body&& body) {
   }
 }
 
+/// Where the elements of a tile are read.
+struct TileSource {
+  const std::byte* begin;
+  int64_t stride;  // bytes from row to row
+  int64_t ahead;   // bytes from each element to what is read later: into the cache meanwhile
+};
+
 /// Moves a tile between rows of bytes and the lanes of a matrix in kLanes64; whole lanes by the kernel, the
 /// first and last few elements, which share their lane with a neighbour, one by one.
 class LaneMover {
@@ -59,6 +66,8 @@ class LaneMover {
     if (first < last)
       kernels_.quantize.to_lanes(block(const_cast<std::byte*>(rows), stride, tile, first, last));
   }
+  /// What to_matrix wrote is there for other threads as well.
+  void finish() const { kernels_.quantize.end_of_lanes(); }
   void from_matrix(std::byte* rows, int64_t stride, const Tile& tile) const {
     const auto [first, last] = whole_lanes(tile);
     edges(tile, first, last, [&](const std::byte* element, int64_t row, int64_t col) {
@@ -113,42 +122,87 @@ int64_t scale_rows_end(const QuantMatrixView& w, int64_t row, int64_t end) {
   return std::min({end, part.row_end, block_end});
 }
 
+/// Two buffers of codes in rows on their way into lanes: while one is filled, the other goes to the matrix
+/// piece by piece. So the stores, which pass the cache by, spread over the time that quantizing takes.
+class LaneBuffers {
+ public:
+  explicit LaneBuffers(const LaneMover& mover) : mover_(mover) {}
+
+  /// Where the codes of the next tile go, kChunkStride apart.
+  [[nodiscard]] std::byte* next() { return buffers_[filling_]; }
+  /// What was written to next() is this tile.
+  void filled(const Tile& tile) {
+    advance(1, 1);
+    tile_ = tile;
+    begin_ = tile.col_begin;
+    filling_ = 1 - filling_;
+  }
+  /// done of `all` parts of the next tile are there: moves the last one as far.
+  void advance(int64_t done, int64_t all) {
+    if (begin_ == tile_.col_end) return;
+    const int64_t cols = tile_.col_end - tile_.col_begin;
+    const int64_t reached = round_up(tile_.col_begin + cols * done / all, kPieceCols);
+    const int64_t end = std::min(reached, tile_.col_end);
+    if (end <= begin_) return;
+    const Tile piece = {tile_.row_begin, tile_.row_end, begin_, end};
+    mover_.to_matrix(buffers_[1 - filling_] + (begin_ - tile_.col_begin), kChunkStride, piece);
+    begin_ = end;
+  }
+
+ private:
+  static constexpr int64_t kPieceCols = 64;
+
+  const LaneMover& mover_;
+  Tile tile_{};
+  int64_t begin_ = 0;  // the first column of the tile that still waits
+  int filling_ = 0;
+  alignas(64) std::byte buffers_[2][kPanelRows * kChunkStride];
+};
+
 /// Quantizes one tile after the other of a matrix, keeping the tables of the scales it has met.
 class TileQuantizer {
  public:
-  TileQuantizer(const Kernels& kernels, const QuantMatrixView& w, QuantizeKind kind, int64_t ahead)
-      : kernels_(kernels), w_(w), kind_(kind), mover_(kernels, w), ahead_(ahead) {}
+  /// `sums`: nullptr when nobody asks for them. They are complete after finish().
+  TileQuantizer(const Kernels& kernels, const QuantMatrixView& w, QuantizeKind kind, QuantizeSums* sums)
+      : kernels_(kernels), w_(w), kind_(kind), mover_(kernels, w), buffers_(mover_), sums_(sums) {}
 
-  /// x: the element of the tile's first row and column, rows `x_stride` bytes apart.
-  void run(const std::byte* x, int64_t x_stride, const Tile& tile) {
+  void run(const TileSource& x, const Tile& tile) {
     if (w_.layout == MatrixLayout::kRowMajor) {
-      codes(x, x_stride, tile, w_.element(tile.row_begin, tile.col_begin), w_.cols);
-    } else {
-      codes(x, x_stride, tile, chunk_, kChunkStride);
-      mover_.to_matrix(chunk_, kChunkStride, tile);
+      codes(x, tile, w_.element(tile.row_begin, tile.col_begin), w_.cols, [](int64_t, int64_t) {});
+      return;
     }
+    codes(x, tile, buffers_.next(), kChunkStride,
+          [&](int64_t done, int64_t all) { buffers_.advance(done, all); });
+    buffers_.filled(tile);
   }
-  [[nodiscard]] const QuantizeSums& sums() const { return sums_; }
+  void finish() {
+    buffers_.advance(1, 1);
+    mover_.finish();
+  }
 
  private:
-  void codes(const std::byte* x, int64_t x_stride, const Tile& tile, std::byte* into, int64_t stride) {
+  /// Calls progress(done, all) on the way.
+  template <class Progress>
+  void codes(const TileSource& x, const Tile& tile, std::byte* into, int64_t stride, Progress&& progress) {
     const int64_t size = dtype_size(kind_.from);
+    const int64_t cols = tile.col_end - tile.col_begin;
     for (int64_t r = tile.row_begin; r < tile.row_end;) {
       const int64_t r_end = scale_rows_end(w_, r, tile.row_end);
       for (int64_t c = tile.col_begin; c < tile.col_end;) {
         const int64_t c_end = std::min(tile.col_end, scale_run_end(w_, r, c));
         const int64_t down = r - tile.row_begin;
         const int64_t right = c - tile.col_begin;
-        const QuantizeRun run = {.x = x + down * x_stride + right * size,
+        const QuantizeRun run = {.x = x.begin + down * x.stride + right * size,
                                  .count = c_end - c,
                                  .scale = w_.scale(r, c),
                                  .codes = into + down * stride + right,
                                  .rows = r_end - r,
-                                 .ahead = ahead_,
-                                 .x_stride = x_stride,
+                                 .ahead = x.ahead,
+                                 .x_stride = x.stride,
                                  .codes_stride = stride};
         kernels_.quantize.quantize(kind_, run, table_of(r), sums_);
         c = c_end;
+        progress(down * cols + (r_end - r) * (c - tile.col_begin), (tile.row_end - tile.row_begin) * cols);
       }
       r = r_end;
     }
@@ -161,10 +215,9 @@ class TileQuantizer {
   QuantMatrixView w_;
   QuantizeKind kind_;
   LaneMover mover_;
-  int64_t ahead_;
-  QuantizeSums sums_;
+  LaneBuffers buffers_;
+  QuantizeSums* sums_;
   MantissaTable tables_[kPanelRows];
-  alignas(64) std::byte chunk_[kPanelRows * kChunkStride];
 };
 
 /// Part of a row of codes and where its values go.
@@ -223,26 +276,29 @@ int64_t CpuBackend::abs_max(ConstTensorView x, int64_t first_segment, int64_t se
 }
 
 void CpuBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at,
-                          const QuantizeRule& rule, QuantizeStats& stats) {
+                          const QuantizeRule& rule, QuantizeStats* stats) {
   check(is_real(x.dtype()) && is_fp8(w.dtype), "quantize takes F32, F16 or BF16 and gives FP8");
   check_place(x, w, at);
   const QuantizeKind kind = {.from = x.dtype(),
                              .to = w.dtype,
                              .quotient = quotient_kind(w, rule.quotient),
                              .nan_saturates = rule.nan_saturates};
-  TileQuantizer quantizer(kernels_, w, kind, x.rows() * x.row_stride() * dtype_size(x.dtype()));
+  QuantizeSums sums;
+  TileQuantizer quantizer(kernels_, w, kind, stats == nullptr ? nullptr : &sums);
   const int64_t chunk = w.layout == MatrixLayout::kRowMajor ? std::max<int64_t>(1, w.cols) : kChunkBytes;
   const int64_t size = dtype_size(x.dtype());
+  const int64_t stride = x.row_stride() * size;
   for_tiles({at.row, at.row + x.rows(), at.col, at.col + x.cols()}, chunk, [&](const Tile& tile) {
     const std::byte* from = x.row<std::byte>(tile.row_begin - at.row) + (tile.col_begin - at.col) * size;
-    quantizer.run(from, x.row_stride() * size, tile);
+    quantizer.run({.begin = from, .stride = stride, .ahead = x.rows() * stride}, tile);
   });
-  const QuantizeSums& sums = quantizer.sums();
-  stats.add({.signal = sums.signal,
-             .noise = sums.noise,
-             .elements = x.rows() * x.cols(),
-             .zeroed = sums.zeroed,
-             .saturated = sums.saturated});
+  quantizer.finish();
+  if (stats == nullptr) return;
+  stats->add({.signal = sums.signal,
+              .noise = sums.noise,
+              .elements = x.rows() * x.cols(),
+              .zeroed = sums.zeroed,
+              .saturated = sums.saturated});
 }
 
 void CpuBackend::store(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at) {
@@ -277,6 +333,7 @@ void CpuBackend::store(ConstTensorView x, const QuantMatrixView& w, MatrixPlace 
                 mover.to_matrix(chunk, kChunkStride, tile);
               }
             });
+  mover.finish();
 }
 
 void CpuBackend::read_rows(const QuantMatrixView& w, int64_t row, TensorView y) {

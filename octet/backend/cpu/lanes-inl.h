@@ -124,6 +124,14 @@ inline void narrow_part(F32 value, T* into, int64_t count) {
   narrow(value, part);
   __builtin_memcpy(into, part, static_cast<size_t>(count) * sizeof(T));
 }
+/// 0, 1, 2, ...
+inline I32 lane_numbers() {
+  I32 result{};
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) result[i] = i;
+  return result;
+}
+
 /// Calls body(first, count) for each vector of [0, n); count is kLanes but for the last.
 template <class Body>
 [[gnu::always_inline]] inline void for_vectors(int64_t n, Body&& body) {

@@ -63,7 +63,8 @@ inline bool any(Halves value) {
 inline Halves subtract_saturated(Halves a, Halves b) {
   return (Halves)_mm256_subs_epu16((__m256i)a, (__m256i)b);
 }
-/// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again.
+/// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again (into the
+/// upper half of each 16-bit lane).
 inline Bytes pack(Halves a, Halves b) {
   return (Bytes)_mm256_packus_epi16((__m256i)a, (__m256i)b);
 }
@@ -72,10 +73,20 @@ inline Bytes pack_signs(Halves a, Halves b) {
   return (Bytes)_mm256_packs_epi16((__m256i)a, (__m256i)b);
 }
 inline Halves low_bytes(Bytes v) {
-  return (Halves)_mm256_unpacklo_epi8((__m256i)v, _mm256_setzero_si256());
+  return (Halves)_mm256_unpacklo_epi8(_mm256_setzero_si256(), (__m256i)v);
 }
 inline Halves high_bytes(Bytes v) {
-  return (Halves)_mm256_unpackhi_epi8((__m256i)v, _mm256_setzero_si256());
+  return (Halves)_mm256_unpackhi_epi8(_mm256_setzero_si256(), (__m256i)v);
+}
+/// The even and the odd 16-bit lanes (below 2^15), shifted to the left by up to 14 in 32-bit lanes:
+/// multiplied, as the ports that shift have enough to do.
+template <int kShift>
+inline I32 even_shifted(Halves v) {
+  return (I32)_mm256_madd_epi16((__m256i)v, _mm256_set1_epi32(1 << kShift));
+}
+template <int kShift>
+inline I32 odd_shifted(Halves v) {
+  return (I32)_mm256_madd_epi16((__m256i)v, _mm256_set1_epi32(1 << (kShift + 16)));
 }
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) {

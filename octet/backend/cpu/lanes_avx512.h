@@ -69,7 +69,8 @@ inline bool any(Halves value) {
 inline Halves subtract_saturated(Halves a, Halves b) {
   return (Halves)_mm512_subs_epu16((__m512i)a, (__m512i)b);
 }
-/// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again.
+/// Both vectors to bytes, in the order in which low_bytes and high_bytes take them apart again (into the
+/// upper half of each 16-bit lane).
 inline Bytes pack(Halves a, Halves b) {
   return (Bytes)_mm512_packus_epi16((__m512i)a, (__m512i)b);
 }
@@ -78,10 +79,19 @@ inline Bytes pack_signs(Halves a, Halves b) {
   return (Bytes)_mm512_packs_epi16((__m512i)a, (__m512i)b);
 }
 inline Halves low_bytes(Bytes v) {
-  return (Halves)_mm512_unpacklo_epi8((__m512i)v, _mm512_setzero_si512());
+  return (Halves)_mm512_unpacklo_epi8(_mm512_setzero_si512(), (__m512i)v);
 }
 inline Halves high_bytes(Bytes v) {
-  return (Halves)_mm512_unpackhi_epi8((__m512i)v, _mm512_setzero_si512());
+  return (Halves)_mm512_unpackhi_epi8(_mm512_setzero_si512(), (__m512i)v);
+}
+/// The even and the odd 16-bit lanes (below 2^15), shifted to the left by up to 14 in 32-bit lanes.
+template <int kShift>
+inline I32 even_shifted(Halves v) {
+  return (I32)_mm512_madd_epi16((__m512i)v, _mm512_set1_epi32(1 << kShift));
+}
+template <int kShift>
+inline I32 odd_shifted(Halves v) {
+  return (I32)_mm512_madd_epi16((__m512i)v, _mm512_set1_epi32(1 << (kShift + 16)));
 }
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) {

@@ -77,7 +77,7 @@ inline Halves subtract_saturated(Halves a, Halves b) {
   return a > b ? a - b : Halves{};
 }
 /// Both vectors to bytes (they hold no more), in the order in which low_bytes and high_bytes take them apart
-/// again.
+/// again (into the upper half of each 16-bit lane).
 inline Bytes pack(Halves a, Halves b) {
   return __builtin_shufflevector((Bytes)a, (Bytes)b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28,
                                  30);
@@ -87,11 +87,19 @@ inline Bytes pack_signs(Halves a, Halves b) {
   return pack(a >> 8, b >> 8);
 }
 inline Halves low_bytes(Bytes v) {
-  return (Halves)__builtin_shufflevector(v, Bytes{}, 0, 16, 1, 16, 2, 16, 3, 16, 4, 16, 5, 16, 6, 16, 7, 16);
+  return (Halves)__builtin_shufflevector(Bytes{}, v, 0, 16, 0, 17, 0, 18, 0, 19, 0, 20, 0, 21, 0, 22, 0, 23);
 }
 inline Halves high_bytes(Bytes v) {
-  return (Halves)__builtin_shufflevector(v, Bytes{}, 8, 16, 9, 16, 10, 16, 11, 16, 12, 16, 13, 16, 14, 16, 15,
-                                         16);
+  return (Halves)__builtin_shufflevector(Bytes{}, v, 0, 24, 0, 25, 0, 26, 0, 27, 0, 28, 0, 29, 0, 30, 0, 31);
+}
+/// The even and the odd 16-bit lanes (below 2^15), shifted to the left by up to 14 in 32-bit lanes.
+template <int kShift>
+inline I32 even_shifted(Halves v) {
+  return ((I32)v & 0xffff) << kShift;
+}
+template <int kShift>
+inline I32 odd_shifted(Halves v) {
+  return ((I32)v >> 16) << kShift;
 }
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) {

@@ -63,12 +63,12 @@ inline AbsMax abs_max(DType dtype, const std::byte* x, int64_t count) {
 
 // ---- quantizing ----
 
-template <class Format>
+template <class Format, bool kCounted>
 inline void quantize_format(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
                             LaneSums& sums) {
   if (kind.from == DType::kBF16 && kind.quotient != QuotientKind::kRaw) {
     if (!table.made || table.scale != run.scale) make_table<Format>(kind, run.scale, table);
-    if (table.usable) return quantize_by_table<Format>(kind, run, table, sums);
+    if (table.usable) return quantize_by_table<Format, kCounted>(kind, run, table, sums);
   }
   const Divisor by(kind.quotient, run.scale);
   visit_real(kind.from, [&]<class T>() {
@@ -79,15 +79,22 @@ inline void quantize_format(const QuantizeKind& kind, const QuantizeRun& run, Ma
   });
 }
 
-inline void quantize(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
-                     QuantizeSums& sums) {
-  LaneSums lane_sums;
+template <bool kCounted>
+inline void quantize_run(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
+                         LaneSums& sums) {
   if (kind.to == DType::kF8E4M3) {
-    quantize_format<E4M3>(kind, run, table, lane_sums);
+    quantize_format<E4M3, kCounted>(kind, run, table, sums);
   } else {
-    quantize_format<E5M2>(kind, run, table, lane_sums);
+    quantize_format<E5M2, kCounted>(kind, run, table, sums);
   }
-  lane_sums.add_to(sums);
+}
+
+inline void quantize(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
+                     QuantizeSums* sums) {
+  LaneSums lane_sums;
+  if (sums == nullptr) return quantize_run<false>(kind, run, table, lane_sums);
+  quantize_run<true>(kind, run, table, lane_sums);
+  lane_sums.add_to(*sums);
 }
 
 // ---- rounding and widening ----
@@ -203,7 +210,7 @@ inline void for_words(const LaneBlock& block, Fast&& fast, Slow&& slow) {
   }
 }
 
-/// Whole panels past the cache: nobody reads them soon.
+/// Whole cache lines past the cache: nobody reads them soon.
 template <bool kStream>
 inline void rows_to_lanes(const LaneBlock& block) {
   const auto from = [&](int64_t r, int64_t w) { return block.rows + r * block.row_stride + 4 * w; };
@@ -228,10 +235,11 @@ inline void rows_to_lanes(const LaneBlock& block) {
 }
 
 inline void to_lanes(const LaneBlock& block) {
-  const bool aligned = reinterpret_cast<uintptr_t>(block.lanes) % sizeof(Words) == 0;
-  if (block.row_count < kGroupBytes / 4 || !aligned) return rows_to_lanes<false>(block);
+  constexpr uintptr_t kLine = 64;
+  const bool whole_lines =
+      reinterpret_cast<uintptr_t>(block.lanes) % kLine == 0 && 4 * block.row_count % kLine == 0;
+  if (!whole_lines) return rows_to_lanes<false>(block);
   rows_to_lanes<true>(block);
-  end_of_stream();
 }
 
 inline void from_lanes(const LaneBlock& block) {
@@ -258,6 +266,7 @@ inline constexpr QuantizeKernels kQuantizeKernels = {
     .convert = lanes::convert,
     .widen = lanes::widen_run,
     .to_lanes = lanes::to_lanes,
+    .end_of_lanes = lanes::end_of_stream,
     .from_lanes = lanes::from_lanes,
 };
 

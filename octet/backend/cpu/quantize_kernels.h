@@ -70,14 +70,17 @@ struct LaneBlock {
 
 struct QuantizeKernels {
   AbsMax (*abs_max)(DType dtype, const std::byte* x, int64_t count);
-  /// `table` belongs to one QuantizeKind; a run whose scale it was made for goes faster.
+  /// `table` belongs to one QuantizeKind; a run whose scale it was made for goes faster. `sums` may be
+  /// nullptr, which is faster, too.
   void (*quantize)(const QuantizeKind& kind, const QuantizeRun& run, MantissaTable& table,
-                   QuantizeSums& sums);
+                   QuantizeSums* sums);
   /// Real dtypes to real dtypes, rounded once.
   void (*convert)(DType from, const std::byte* x, int64_t count, DType to, std::byte* y);
   /// y = scale * x, x of any float type.
   void (*widen)(DType from, const std::byte* x, int64_t count, float scale, float* y);
+  /// May write past the cache: other threads see it after end_of_lanes on this one.
   void (*to_lanes)(const LaneBlock& block);
+  void (*end_of_lanes)();
   void (*from_lanes)(const LaneBlock& block);
 };
 

@@ -2,6 +2,8 @@
 /// Quantizing bfloat16 by a table of its 128 mantissas. Included by quantize-inl.h.
 #pragma once
 
+#include <type_traits>
+
 #include "octet/backend/cpu/quantize_long-inl.h"
 
 namespace octet::OCTET_ISA::lanes {
@@ -10,25 +12,25 @@ namespace octet::OCTET_ISA::lanes {
 inline constexpr float kSmallestTableScale = 0x1p-40F;
 inline constexpr float kLargestTableScale = 0x1p6F;
 
-/// |quotient| of the bfloat16 with these bits.
-inline float quotient_of_bits(int32_t bits, const Divisor& by) {
-  return magnitude(quotient<bfloat16>(as_float(splat(bits << 16)), by))[0];
+/// The magnitudes of the quotients of kLanes bfloat16 from the one with these bits on.
+inline F32 quotients_from(int32_t bits, const Divisor& by) {
+  return magnitude(quotient<bfloat16>(as_float((lane_numbers() + bits) << 16), by));
 }
 
 /// The buckets from the codes of all 128 mantissas; false when one holds two steps.
 inline bool fill_buckets(const std::byte* codes, MantissaTable& table) {
-  bool single = true;
+  uint64_t most_steps = 0;
   for (int j = 0; j < 16; ++j) {
     uint64_t eight = 0;
     __builtin_memcpy(&eight, codes + 8 * j, 8);
     const uint64_t first = eight & 0xff;
-    const uint64_t other = eight ^ (first * 0x0101010101010101ULL);
-    const int equal = other == 0 ? 8 : __builtin_ctzll(other) / 8;
+    const int equal = __builtin_ctzll((eight ^ (first * 0x0101010101010101ULL)) | (1ULL << 63)) / 8;
+    const uint64_t last = eight >> 56;
     table.first[j] = static_cast<uint8_t>(first);
-    table.last[j] = static_cast<uint8_t>(8 * j + equal - 1);
-    single = single && (eight >> 56) - first <= 1;
+    table.last[j] = static_cast<uint8_t>(8 * j + equal - (last != first));
+    most_steps |= last - first;
   }
-  return single;
+  return most_steps <= 1;
 }
 
 template <class Format>
@@ -41,18 +43,22 @@ inline void make_table(const QuantizeKind& kind, float scale, MantissaTable& tab
   const float min_normal = as_float(splat(Format::kMinNormalBits))[0];
   // The first binade whose quotients are all normal: near that of scale * min_normal.
   int32_t binade = (__builtin_bit_cast(int32_t, scale) >> 23) + (Format::kMinNormalBits >> 23) - 127;
-  while (quotient_of_bits(binade << 7, by) < min_normal) ++binade;
+  while (quotients_from(binade << 7, by)[0] < min_normal) ++binade;
   alignas(64) std::byte codes[128];
-  alignas(64) bfloat16 mantissas[kLanes];
   const F32 top = splat(1.75F * min_normal);  // the largest finite value, moved into this binade
   I32 within_top{};
   I32 within_twice{};
-  for (int m = 0; m < 128; m += kLanes) {
-    for (int i = 0; i < kLanes; ++i) mantissas[i].bits = static_cast<uint16_t>((binade << 7) + m + i);
-    const F32 q = quotient<bfloat16>(widen(mantissas), by);
-    save_bytes(round_to_fp8<Format>(q, true).codes, codes + m);
-    within_top -= q <= top;
-    within_twice -= q <= top + top;
+  for (int m = 0; m < 128; m += kLongStep) {
+    F32 q[4];
+    I32 code[4];
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      q[v] = quotients_from((binade << 7) + m + v * kLanes, by);
+      code[v] = round_size_to_fp8<Format>(q[v]).codes;
+      within_top -= q[v] <= top;
+      within_twice -= q[v] <= top + top;
+    }
+    save_codes(code, q, codes + m);
   }
   table.usable = fill_buckets(codes, table);
   table.base = static_cast<uint16_t>(binade << 7);
@@ -63,7 +69,7 @@ inline void make_table(const QuantizeKind& kind, float scale, MantissaTable& tab
 }
 
 inline constexpr int64_t kTableStep = 4 * kLanes;  // values of one turn: a register full of codes
-inline constexpr int64_t kTurnsPerSum = 32;        // 64 additions in each float32 lane
+inline constexpr int64_t kTurnsPerSum = 64;        // 128 additions in each float32 lane
 
 /// A MantissaTable and the constants of a turn. They stay in memory: sixteen registers do not hold them all.
 struct TableLanes {
@@ -102,14 +108,14 @@ struct ShortSums {
   F32 even_noise{};
   F32 odd_noise{};
 
-  /// The magnitudes (bits) of bfloat16 and their codes, both in 16-bit lanes.
+  /// The magnitudes (bits) of bfloat16, and their codes in the upper half of the same 16-bit lanes.
   template <class Format>
   [[gnu::always_inline]] void add(Halves sizes, Halves codes, const TableLanes& table) {
-    constexpr int kShift = 23 - Format::kMantissa;
+    constexpr int kShift = 15 - Format::kMantissa;
     const F32 even = as_float((I32)sizes << 16);
     const F32 odd = as_float((I32)sizes & table.odd_bits);
-    const F32 even_error = fma(table.minus_scale, as_float((I32)codes << kShift), even);
-    const F32 odd_error = fma(table.minus_scale, as_float(((I32)codes >> 16) << kShift), odd);
+    const F32 even_error = fma(table.minus_scale, as_float(even_shifted<kShift>(codes)), even);
+    const F32 odd_error = fma(table.minus_scale, as_float(odd_shifted<kShift>(codes)), odd);
     even_signal = fma(even, even, even_signal);
     odd_signal = fma(odd, odd, odd_signal);
     even_noise = fma(even_error, even_error, even_noise);
@@ -123,36 +129,36 @@ struct ShortSums {
 
 /// A rectangle of bfloat16 under one scale, as far as whole turns cover its rows.
 struct TurnArea {
-  const bfloat16* x;
-  int64_t x_stride;  // elements
-  std::byte* codes;
-  int64_t stride;  // bytes
-  int64_t turns;   // of each row
-  int64_t ahead;   // bytes
+  int64_t turns;      // of each row
+  int64_t x_gap;      // elements from the end of a row's turns to the next row
+  int64_t codes_gap;  // bytes
+  int64_t ahead;      // bytes
 };
 
-/// Turns [turn, end) of an area, row after row; stops before one that holds a value out of the table's reach.
-/// Returns where it stopped.
-template <class Format>
-[[gnu::noinline]] int64_t quantize_turns(const TurnArea& area, int64_t turn, int64_t end,
-                                         const TableLanes& table, LaneSums& sums) {
+/// The next turn of an area.
+struct TurnPlace {
+  const bfloat16* x;
+  std::byte* codes;
+  int64_t left;  // turns of this row
+};
+
+/// The next `count` turns of an area, row after row; stops before one that holds a value out of the table's
+/// reach. Returns how many were done. Where sums take registers as well, the constants stay in memory:
+/// sixteen registers do not hold all.
+template <class Format, bool kCounted>
+[[gnu::noinline]] int64_t quantize_turns(const TurnArea& area, TurnPlace& place, int64_t count,
+                                         const TableLanes& constants, LaneSums& sums) {
   using Signs = int8_t __attribute__((vector_size(4 * kLanes)));
   constexpr int kStepBits = 7 - Format::kMantissa;
-  const int64_t row = turn / area.turns;
-  int64_t left = area.turns - (turn - row * area.turns);
-  const bfloat16* x = area.x + row * area.x_stride + (area.turns - left) * kTableStep;
-  std::byte* codes = area.codes + row * area.stride + (area.turns - left) * kTableStep;
+  const std::conditional_t<kCounted, const TableLanes&, TableLanes> table = constants;
+  TurnPlace at = place;
   ShortSums short_sums;
-  for (; turn < end; ++turn, x += kTableStep, codes += kTableStep) {
-    if (left == 0) {
-      left = area.turns;
-      x += area.x_stride - area.turns * kTableStep;
-      codes += area.stride - area.turns * kTableStep;
-    }
-    --left;
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(x) + area.ahead);
-    const Halves a = load<Halves>(x);
-    const Halves b = load<Halves>(x + 2 * kLanes);
+  int64_t turn = 0;
+  for (; turn < count; ++turn, at.x += kTableStep, at.codes += kTableStep, --at.left) {
+    if (at.left == 0) at = {at.x + area.x_gap, at.codes + area.codes_gap, area.turns};
+    __builtin_prefetch(reinterpret_cast<const std::byte*>(at.x) + area.ahead);
+    const Halves a = load<Halves>(at.x);
+    const Halves b = load<Halves>(at.x + 2 * kLanes);
     const Halves size_a = a & table.magnitude_bits;
     const Halves size_b = b & table.magnitude_bits;
     const Halves from_a = size_a - table.base;  // wraps below the base
@@ -163,37 +169,42 @@ template <class Format>
     const Bytes bucket = (Bytes)((Halves)mantissa >> 3) & table.bucket_bits;
     const Bytes step = (Bytes)((Signs)mantissa > (Signs)lookup(table.last, bucket));  // 255, which is -1
     const Bytes size = lookup(table.first, bucket) + binades - step;
-    save(codes, in_order(size | (pack_signs(a, b) & table.sign_bit)));
-    short_sums.add<Format>(size_a, low_bytes(size), table);
-    short_sums.add<Format>(size_b, high_bytes(size), table);
+    save(at.codes, in_order(size | (pack_signs(a, b) & table.sign_bit)));
+    if constexpr (kCounted) {
+      short_sums.add<Format>(size_a, low_bytes(size), table);
+      short_sums.add<Format>(size_b, high_bytes(size), table);
+    }
   }
-  short_sums.add_to(sums);
+  if constexpr (kCounted) short_sums.add_to(sums);
+  place = at;
   return turn;
 }
 
-template <class Format>
+template <class Format, bool kCounted>
 inline void quantize_by_table(const QuantizeKind& kind, const QuantizeRun& run, const MantissaTable& table,
                               LaneSums& sums) {
   const auto* x = reinterpret_cast<const bfloat16*>(run.x);
   const TableLanes lanes = TableLanes::of<Format>(table);
-  const Divisor by(kind.quotient, run.scale);
   const int64_t turns = run.count / kTableStep;
-  const TurnArea area = {x, run.x_stride / 2, run.codes, run.codes_stride, turns, run.ahead};
-  const auto take_long = [&](int64_t row, int64_t i, int64_t count) {
-    quantize_long<bfloat16, Format>(kind, by, x + row * area.x_stride + i, count,
-                                    run.codes + row * area.stride + i, sums);
+  const int64_t whole = turns * kTableStep;
+  const int64_t x_stride = run.x_stride / 2;
+  const auto take_long = [&](const bfloat16* from, int64_t count, std::byte* codes) {
+    quantize_long<bfloat16, Format>(kind, Divisor(kind.quotient, run.scale), from, count, codes, sums);
   };
-  for (int64_t turn = 0; turn < run.rows * turns;) {
-    const int64_t rest = run.rows * turns - turn;
-    const int64_t end = turn + (rest < kTurnsPerSum ? rest : kTurnsPerSum);
-    turn = quantize_turns<Format>(area, turn, end, lanes, sums);
-    if (turn == end) continue;
-    take_long(turn / turns, turn % turns * kTableStep, kTableStep);
-    ++turn;
+  const TurnArea area = {turns, x_stride - whole, run.codes_stride - whole, run.ahead};
+  TurnPlace place = {x, run.codes, turns};
+  for (int64_t rest = run.rows * turns; rest > 0;) {
+    const int64_t wanted = rest < kTurnsPerSum ? rest : kTurnsPerSum;
+    const int64_t done = quantize_turns<Format, kCounted>(area, place, wanted, lanes, sums);
+    rest -= done;
+    if (done == wanted) continue;
+    take_long(place.x, kTableStep, place.codes);
+    place = {place.x + kTableStep, place.codes + kTableStep, place.left - 1};
+    --rest;
   }
-  if (turns * kTableStep == run.count) return;
+  if (whole == run.count) return;
   for (int64_t row = 0; row < run.rows; ++row) {
-    take_long(row, turns * kTableStep, run.count - turns * kTableStep);
+    take_long(x + row * x_stride + whole, run.count - whole, run.codes + row * run.codes_stride + whole);
   }
 }
 

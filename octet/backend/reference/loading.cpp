@@ -67,7 +67,7 @@ int64_t ReferenceBackend::abs_max(ConstTensorView x, int64_t first_segment, int6
 }
 
 void ReferenceBackend::quantize(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at,
-                                const QuantizeRule& rule, QuantizeStats& stats) {
+                                const QuantizeRule& rule, QuantizeStats* stats) {
   check(is_real(x.dtype()) && is_fp8(w.dtype), "quantize takes F32, F16 or BF16 and gives FP8");
   check_place(x, w, at);
   const float limit = max_finite(w.dtype);
@@ -79,11 +79,12 @@ void ReferenceBackend::quantize(ConstTensorView x, const QuantMatrixView& w, Mat
       const float quotient = raw ? value : quotient_of(value, scale, x.dtype(), rule.quotient);
       std::byte* code = w.element(at.row + r, at.col + c);
       *code = static_cast<std::byte>(reference::encode(quotient, w.dtype, rule.nan_saturates));
-      if (std::fabs(quotient) > limit) ++stats.saturated;
-      count(value, reference::load(code, w.dtype), scale, stats);
+      if (stats == nullptr) continue;
+      if (std::fabs(quotient) > limit) ++stats->saturated;
+      count(value, reference::load(code, w.dtype), scale, *stats);
     }
   }
-  stats.elements += x.rows() * x.cols();
+  if (stats != nullptr) stats->elements += x.rows() * x.cols();
 }
 
 void ReferenceBackend::store(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at) {
