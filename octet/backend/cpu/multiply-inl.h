@@ -35,6 +35,7 @@ struct Strip {
   int64_t x_stride;    // in bytes
   float* sums;         // [tokens, 64] at the strip's first row
   bool resume;         // the sums go on from `sums`
+  std::byte* decoded;  // where cells that are widened stay, for the tiles after this one
 };
 
 /// One token: group by group, the vectors of rows one after another, the group's cells of x in registers.
@@ -61,13 +62,17 @@ inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups,
 }
 
 /// One column of the vectors of rows v and v + 1, widened from memory, for T tokens.
-template <class W, int V, int T, int kColumn>
+template <class W, int V, int T, int kColumn, bool kKeeps>
 [[gnu::always_inline]] inline void multiply_column(const std::byte* at, const std::byte* x, int64_t stride,
-                                                   int v, F32 (&sum)[T][V]) {
+                                                   int v, F32 (&sum)[T][V], std::byte* decoded) {
   // What watches for specials and the sums of a whole tile leave no register for constants.
   constexpr bool kFull = W::kHasSpecials && T * V == kTileTokens * kTileVectors;
   const F32 first = W::template widen_lanes<kFull>(load_lanes(at), kColumn);
   const F32 second = W::template widen_lanes<kFull>(load_lanes(at + kLanes * 4), kColumn);
+  if constexpr (kKeeps) {
+    store_cells(decoded + (kColumn * V + v) * kLanes * 4, first);
+    store_cells(decoded + (kColumn * V + v + 1) * kLanes * 4, second);
+  }
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t)
     add_products<kColumn * 4>(first, second, x, t * stride, sum[t][v], sum[t][v + 1]);
@@ -75,10 +80,11 @@ template <class W, int V, int T, int kColumn>
 
 /// Several tokens where registers are few: every column is widened from memory when its turn comes, so that
 /// beside the sums only two vectors of one column and one cell of x are held.
-template <class W, int V, int T, int64_t kGroupBytes>
+template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps>
 inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
   const std::byte* w = strip.weights;
   const std::byte* x = strip.x;
+  std::byte* decoded = strip.decoded;
   for (int64_t g = 0; g < strip.groups; ++g) {
 #pragma GCC unroll 8
     for (int v = 0; v < V; v += 2) {
@@ -89,11 +95,12 @@ inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specia
         specials.see(load_lanes(at + kLanes * 4));
       }
       [&]<int... kColumn>(std::integer_sequence<int, kColumn...>) __attribute__((always_inline)) {
-        (multiply_column<W, V, T, kColumn>(at, x, strip.x_stride, v, sum), ...);
+        (multiply_column<W, V, T, kColumn, kKeeps>(at, x, strip.x_stride, v, sum, decoded), ...);
       }(std::make_integer_sequence<int, W::kCells>{});
     }
     w += kGroupBytes;
     x += W::kCells * 4;
+    if constexpr (kKeeps) decoded += W::kCells * V * kLanes * 4;
   }
 }
 
@@ -132,7 +139,7 @@ inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specia
 
 /// V vectors of rows times T tokens, the weights widened in registers. `kGroupBytes` is the distance between
 /// groups. Not inlined: each has the registers to itself.
-template <class W, int V, int T, int64_t kGroupBytes>
+template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps = false>
 [[gnu::noinline]] void multiply_strip(const Strip& strip, Specials& specials) {
   F32 sum[T][V];
 #pragma GCC unroll 16
@@ -144,7 +151,7 @@ template <class W, int V, int T, int64_t kGroupBytes>
   if constexpr (T == 1) {
     multiply_one<W, V, kGroupBytes>(strip.weights, strip.x, strip.groups, sum[0], seen);
   } else if constexpr (kLanes < 16) {
-    multiply_lean<W, V, T, kGroupBytes>(strip, sum, seen);
+    multiply_lean<W, V, T, kGroupBytes, kKeeps>(strip, sum, seen);
   } else {
     multiply_many<W, V, T, kGroupBytes>(strip, sum, seen);
   }
@@ -209,32 +216,45 @@ template <class W, int V, int T>
 inline void multiply_fused(const Chunk& c, Specials& specials) {
   for (int64_t v = 0; v < kPanelVectors; v += V) {
     multiply_strip<W, V, T, kCellBytes>(
-        {c.weights + v * kLanes * 4, c.groups, c.x, c.x_stride, c.sums + v * kLanes, c.resume}, specials);
+        {c.weights + v * kLanes * 4, c.groups, c.x, c.x_stride, c.sums + v * kLanes, c.resume, nullptr},
+        specials);
   }
 }
 
-/// Tokens [t, t + count) of a strip whose cells are decoded; count in 1..kTileTokens.
-template <class W, int T>
+/// `count` tokens of a strip, in 1..kTileTokens.
+template <class W, int T, int64_t kGroupBytes, bool kKeeps>
 inline void multiply_tile(int64_t count, const Strip& strip, Specials& specials) {
   if (count == T) {
-    multiply_strip<typename W::Decoded, kTileVectors, T, kTileVectors * kLanes * 4>(strip, specials);
+    multiply_strip<W, kTileVectors, T, kGroupBytes, kKeeps>(strip, specials);
   } else if constexpr (T > 1) {
-    multiply_tile<W, T - 1>(count, strip, specials);
+    multiply_tile<W, T - 1, kGroupBytes, kKeeps>(count, strip, specials);
   }
 }
 
-/// Many tokens: decodes a strip once, then goes over the tokens in tiles of about equal size.
+/// Many tokens, in tiles of about equal size that go over a strip one after another; it is decoded once:
+/// where registers are few by the first tile, for which most of that costs nothing beside its
+/// multiplications.
 template <class W>
 inline void multiply_decoded(const Chunk& c, Specials& specials) {
+  constexpr int64_t kDecodedBytes = kTileVectors * kLanes * 4;
+  constexpr bool kByFirstTile = kLanes < 16;
   const int64_t tiles = (c.tokens + kTileTokens - 1) / kTileTokens;
   for (int64_t v = 0; v < kPanelVectors; v += kTileVectors) {
-    decode_strip<W, kTileVectors>(c.weights + v * kLanes * 4, c.groups, c.decoded, specials);
+    const std::byte* weights = c.weights + v * kLanes * 4;
+    if constexpr (!kByFirstTile) decode_strip<W, kTileVectors>(weights, c.groups, c.decoded, specials);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t begin = c.tokens * tile / tiles;
-      const int64_t end = c.tokens * (tile + 1) / tiles;
-      const Strip strip = {c.decoded,  c.groups * W::kCells / W::Decoded::kCells, c.x + begin * c.x_stride,
-                           c.x_stride, c.sums + begin * kRows + v * kLanes,       c.resume};
-      multiply_tile<W, kTileTokens>(end - begin, strip, specials);
+      const int64_t count = c.tokens * (tile + 1) / tiles - begin;
+      Strip strip = {c.decoded,  c.groups * W::kCells / W::Decoded::kCells, c.x + begin * c.x_stride,
+                     c.x_stride, c.sums + begin * kRows + v * kLanes,       c.resume,
+                     c.decoded};
+      if (kByFirstTile && tile == 0) {
+        strip.weights = weights;
+        strip.groups = c.groups;
+        multiply_tile<W, kTileTokens, kCellBytes, kByFirstTile>(count, strip, specials);
+      } else {
+        multiply_tile<typename W::Decoded, kTileTokens, kDecodedBytes, false>(count, strip, specials);
+      }
     }
   }
 }

@@ -13,11 +13,11 @@ inline constexpr int kLanes = 8;
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 6;
 inline constexpr int kFusedTokens = 6;
-inline constexpr int kFusedLimit = 64;
+inline constexpr int kFusedLimit = 6;
 constexpr int fused_vectors(int tokens) {
   return tokens == 1 ? 8 : tokens <= 3 ? 4 : 2;
 }
-inline constexpr bool kDecodesToHalves = true;
+inline constexpr bool kDecodesToHalves = false;
 
 using F32 = __m256;
 using I32 = __m256i;
