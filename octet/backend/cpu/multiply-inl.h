@@ -270,7 +270,7 @@ inline void multiply_few(const Chunk& c, Specials& specials) {
 
 template <class W>
 inline void multiply_chunk(const Chunk& c, Specials& specials) {
-  if (!W::kIsDecoded && c.tokens > kFusedLimit) return multiply_decoded<W>(c, specials);
+  if (c.tokens > kFusedLimit) return multiply_decoded<W>(c, specials);
   const int64_t tiles = (c.tokens + kFusedTokens - 1) / kFusedTokens;
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t begin = c.tokens * tile / tiles;
@@ -332,7 +332,7 @@ inline void fold_segment(const PanelTask& task, int64_t index, const float* sums
 template <class W>
 inline int64_t chunk_groups(const PanelTask& task) {
   if (task.tokens == 1 && task.row_bytes == 0) return INT64_MAX;
-  return (W::kIsDecoded || task.tokens <= kFusedLimit ? kFusedBytes<W> : kChunkBytes<W>) / kCellBytes;
+  return (task.tokens <= kFusedLimit ? kFusedBytes<W> : kChunkBytes<W>) / kCellBytes;
 }
 
 template <class W>

@@ -11,7 +11,6 @@ namespace {
 
 struct PairOperands {
   using Operand = I32;
-  static constexpr bool kIsDecoded = false;
   static constexpr bool kHasSpecials = false;  // infinities and NaN are looked up as such
   static constexpr int kLargestFinite = 0;
   static I32 broadcast(const std::byte* x) { return broadcast_pair(x); }

@@ -43,8 +43,7 @@ template <bool kInMemory, int32_t kValue>
 /// Base of the formats whose operands are float32 vectors.
 struct F32Operands {
   using Operand = F32;
-  using Prepared = I32;                      // what is done once for all columns of a lane: nothing
-  static constexpr bool kIsDecoded = false;  // nothing would be won by decoding it ahead
+  using Prepared = I32;  // what is done once for all columns of a lane: nothing
   static F32 broadcast(const std::byte* x) { return broadcast_f32(x); }
   static F32 multiply_add(F32 w, F32 x, F32 sum) { return fma(w, x, sum); }
   static I32 prepare(I32 lanes) { return lanes; }
@@ -69,8 +68,7 @@ struct FormatBF16 : F32Operands {
   static constexpr bool kHasSpecials = false;
   static constexpr int kLargestFinite = 0;
   /// What the weights become that are decoded ahead, once for many tokens.
-  using Decoded = std::conditional_t<kDecodesToHalves, FormatBF16, FormatF32>;
-  static constexpr bool kIsDecoded = kDecodesToHalves;
+  using Decoded = FormatF32;
   static F32 decoded_cell(I32 lanes, int column) { return widen(lanes, column); }
   static F32 widen(I32 lanes, int column) {
     return as_float(column == 0 ? shift_left<16>(lanes)
@@ -86,7 +84,7 @@ struct FormatBF16 : F32Operands {
 /// bias), subnormal codes included, which become float32 subnormals. `kFinite`: no code is NaN or infinite.
 template <int kMantissa, int kMost, bool kFinite>
 struct FormatFp8 : F32Operands {
-  using Decoded = std::conditional_t<kDecodesToHalves, FormatBF16, FormatF32>;
+  using Decoded = FormatF32;
   static constexpr int kCells = 4;
   static constexpr bool kHasSpecials = !kFinite;
   static constexpr int kLargestFinite = kMost;
@@ -111,14 +109,7 @@ struct FormatFp8 : F32Operands {
                                   : lanes;
     return as_float(bit_and(shift_right<kShift>(top), constant<kInMemory, kMask>()));
   }
-  /// Two columns as bfloat16, or one as float32.
-  static F32 decoded_cell(I32 lanes, int cell) {
-    if constexpr (!kDecodesToHalves) return widen(prepare(lanes), cell);
-    const I32 spread = cell == 0 ? low_bytes_to_halves(lanes) : high_bytes_to_halves(lanes);
-    constexpr auto kHalves =
-        static_cast<int32_t>(static_cast<uint32_t>(kMask) | static_cast<uint32_t>(kMask) >> 16);
-    return as_float(bit_and(shift_right_halves<kShift>(spread), set1(kHalves)));
-  }
+  static F32 decoded_cell(I32 lanes, int column) { return widen(prepare(lanes), column); }
   static F32 widen(const Prepared& p, int column) {
     const I32 pair = column % 2 == 0 ? p.even : p.odd;
     return as_float(bit_and(column < 2 ? shift_left<16>(pair) : pair, set1(kMask)));

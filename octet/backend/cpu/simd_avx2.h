@@ -13,12 +13,10 @@ inline constexpr int kLanes = 8;
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 6;
 inline constexpr int kFusedTokens = 6;
-inline constexpr int kFusedLimit = 6;
+inline constexpr int kFusedLimit = 11;
 constexpr int fused_vectors(int tokens) {
   return tokens == 1 ? 8 : tokens <= 3 ? 4 : 2;
 }
-inline constexpr bool kDecodesToHalves = false;
-
 using F32 = __m256;
 using I32 = __m256i;
 
@@ -106,14 +104,6 @@ inline I32 shift_right_halves(I32 v) {
 template <int n>
 inline I32 even_bytes_times(I32 v) {
   return _mm256_maddubs_epi16(_mm256_set1_epi16(n), v);
-}
-inline I32 low_bytes_to_halves(I32 v) {
-  const __m128i places = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
-  return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(places));
-}
-inline I32 high_bytes_to_halves(I32 v) {
-  const __m128i places = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
-  return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(places));
 }
 inline I32 bit_and(I32 a, I32 b) {
   return _mm256_and_si256(a, b);

@@ -17,8 +17,6 @@ inline constexpr int kFusedLimit = 20;
 constexpr int fused_vectors(int tokens) {
   return tokens <= 3 ? 4 : 2;
 }
-inline constexpr bool kDecodesToHalves = false;
-
 using F32 = __m512;
 using I32 = __m512i;
 
@@ -99,14 +97,6 @@ inline I32 shift_right_halves(I32 v) {
 template <int n>
 inline I32 even_bytes_times(I32 v) {
   return _mm512_maddubs_epi16(_mm512_set1_epi16(n), v);
-}
-inline I32 low_bytes_to_halves(I32 v) {
-  const __m128i places = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
-  return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(places));
-}
-inline I32 high_bytes_to_halves(I32 v) {
-  const __m128i places = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
-  return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(places));
 }
 inline I32 bit_and(I32 a, I32 b) {
   return _mm512_and_si512(a, b);

@@ -17,17 +17,12 @@ inline constexpr int kLanes = 4;
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 4;
 /// How many tokens share weights that are widened in registers as they are used, and over how many vectors of
-/// rows; and up to how many that is done in several passes: beyond, the weights are widened into memory
-/// first.
+/// rows; and up to how many that is done in several passes: beyond, they are widened once, into memory.
 inline constexpr int kFusedTokens = 4;
 inline constexpr int kFusedLimit = 4;
 constexpr int fused_vectors(int tokens) {
   return tokens == 1 ? 8 : tokens == 2 ? 4 : 2;
 }
-
-/// Whether weights that are decoded ahead become bfloat16 (FP8 has no more bits) or float32: half the bytes
-/// to store and load again against one more step at each use.
-inline constexpr bool kDecodesToHalves = false;
 
 using F32 [[gnu::vector_size(16)]] = float;
 using I32 [[gnu::vector_size(16)]] = int32_t;
@@ -127,13 +122,6 @@ inline I32 shift_right_halves(I32 v) {
 template <int n>
 inline I32 even_bytes_times(I32 v) {
   return reinterpret_cast<I32>(((reinterpret_cast<S16>(v) << 8) >> 8) * static_cast<int16_t>(n));
-}
-/// The low (high) two bytes of each lane, each in the upper half of 16 bits.
-inline I32 low_bytes_to_halves(I32 v) {
-  return ((v << 8) & 0xff00) | ((v << 16) & static_cast<int32_t>(0xff000000U));
-}
-inline I32 high_bytes_to_halves(I32 v) {
-  return ((v >> 8) & 0xff00) | (v & static_cast<int32_t>(0xff000000U));
 }
 inline I32 bit_and(I32 a, I32 b) {
   return a & b;
