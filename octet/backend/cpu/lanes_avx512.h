@@ -87,11 +87,11 @@ inline Halves high_bytes(Bytes v) {
 /// The even and the odd 16-bit lanes (below 2^15), shifted to the left by up to 14 in 32-bit lanes.
 template <int kShift>
 inline I32 even_shifted(Halves v) {
-  return (I32)_mm512_madd_epi16((__m512i)v, _mm512_set1_epi32(1 << kShift));
+  return ((I32)v & 0xffff) << kShift;
 }
 template <int kShift>
 inline I32 odd_shifted(Halves v) {
-  return (I32)_mm512_madd_epi16((__m512i)v, _mm512_set1_epi32(1 << (kShift + 16)));
+  return ((I32)v >> 16) << kShift;
 }
 /// What pack made, in the order of the elements.
 inline Bytes in_order(Bytes packed) {
