@@ -10,8 +10,8 @@
 namespace octet {
 namespace {
 
-/// Columns that pass through a buffer between rows and lanes at a time; the rows of the buffer are one cache
-/// line longer, so that those of a panel do not fall on each other in the cache.
+/// Columns that pass through the buffer between rows and lanes at a time; the rows of the buffer are one
+/// cache line longer, so that those of a panel do not fall on each other in the cache.
 constexpr int64_t kChunkBytes = 2048;
 constexpr int64_t kChunkStride = kChunkBytes + 64;
 
@@ -122,70 +122,26 @@ int64_t scale_rows_end(const QuantMatrixView& w, int64_t row, int64_t end) {
   return std::min({end, part.row_end, block_end});
 }
 
-/// Two buffers of codes in rows on their way into lanes: while one is filled, the other goes to the matrix
-/// piece by piece. So the stores, which pass the cache by, spread over the time that quantizing takes.
-class LaneBuffers {
- public:
-  explicit LaneBuffers(const LaneMover& mover) : mover_(mover) {}
-
-  /// Where the codes of the next tile go, kChunkStride apart.
-  [[nodiscard]] std::byte* next() { return buffers_[filling_]; }
-  /// What was written to next() is this tile.
-  void filled(const Tile& tile) {
-    advance(1, 1);
-    tile_ = tile;
-    begin_ = tile.col_begin;
-    filling_ = 1 - filling_;
-  }
-  /// done of `all` parts of the next tile are there: moves the last one as far.
-  void advance(int64_t done, int64_t all) {
-    if (begin_ == tile_.col_end) return;
-    const int64_t cols = tile_.col_end - tile_.col_begin;
-    const int64_t reached = round_up(tile_.col_begin + cols * done / all, kPieceCols);
-    const int64_t end = std::min(reached, tile_.col_end);
-    if (end <= begin_) return;
-    const Tile piece = {tile_.row_begin, tile_.row_end, begin_, end};
-    mover_.to_matrix(buffers_[1 - filling_] + (begin_ - tile_.col_begin), kChunkStride, piece);
-    begin_ = end;
-  }
-
- private:
-  static constexpr int64_t kPieceCols = 64;
-
-  const LaneMover& mover_;
-  Tile tile_{};
-  int64_t begin_ = 0;  // the first column of the tile that still waits
-  int filling_ = 0;
-  alignas(64) std::byte buffers_[2][kPanelRows * kChunkStride];
-};
-
 /// Quantizes one tile after the other of a matrix, keeping the tables of the scales it has met.
 class TileQuantizer {
  public:
   /// `sums`: nullptr when nobody asks for them. They are complete after finish().
   TileQuantizer(const Kernels& kernels, const QuantMatrixView& w, QuantizeKind kind, QuantizeSums* sums)
-      : kernels_(kernels), w_(w), kind_(kind), mover_(kernels, w), buffers_(mover_), sums_(sums) {}
+      : kernels_(kernels), w_(w), kind_(kind), mover_(kernels, w), sums_(sums) {}
 
   void run(const TileSource& x, const Tile& tile) {
     if (w_.layout == MatrixLayout::kRowMajor) {
-      codes(x, tile, w_.element(tile.row_begin, tile.col_begin), w_.cols, [](int64_t, int64_t) {});
-      return;
+      codes(x, tile, w_.element(tile.row_begin, tile.col_begin), w_.cols);
+    } else {
+      codes(x, tile, chunk_, kChunkStride);
+      mover_.to_matrix(chunk_, kChunkStride, tile);
     }
-    codes(x, tile, buffers_.next(), kChunkStride,
-          [&](int64_t done, int64_t all) { buffers_.advance(done, all); });
-    buffers_.filled(tile);
   }
-  void finish() {
-    buffers_.advance(1, 1);
-    mover_.finish();
-  }
+  void finish() const { mover_.finish(); }
 
  private:
-  /// Calls progress(done, all) on the way.
-  template <class Progress>
-  void codes(const TileSource& x, const Tile& tile, std::byte* into, int64_t stride, Progress&& progress) {
+  void codes(const TileSource& x, const Tile& tile, std::byte* into, int64_t stride) {
     const int64_t size = dtype_size(kind_.from);
-    const int64_t cols = tile.col_end - tile.col_begin;
     for (int64_t r = tile.row_begin; r < tile.row_end;) {
       const int64_t r_end = scale_rows_end(w_, r, tile.row_end);
       for (int64_t c = tile.col_begin; c < tile.col_end;) {
@@ -202,7 +158,6 @@ class TileQuantizer {
                                  .codes_stride = stride};
         kernels_.quantize.quantize(kind_, run, table_of(r), sums_);
         c = c_end;
-        progress(down * cols + (r_end - r) * (c - tile.col_begin), (tile.row_end - tile.row_begin) * cols);
       }
       r = r_end;
     }
@@ -215,9 +170,9 @@ class TileQuantizer {
   QuantMatrixView w_;
   QuantizeKind kind_;
   LaneMover mover_;
-  LaneBuffers buffers_;
   QuantizeSums* sums_;
   MantissaTable tables_[kPanelRows];
+  alignas(64) std::byte chunk_[kPanelRows * kChunkStride];
 };
 
 /// Part of a row of codes and where its values go.
