@@ -13,7 +13,7 @@ inline constexpr int kLanes = 8;
 inline constexpr int kTileVectors = 2;
 inline constexpr int kTileTokens = 6;
 inline constexpr int kFusedTokens = 6;
-inline constexpr int kFusedLimit = 11;
+inline constexpr int kFusedLimit = 20;
 constexpr int fused_vectors(int tokens) {
   return tokens == 1 ? 8 : tokens <= 3 ? 4 : 2;
 }
