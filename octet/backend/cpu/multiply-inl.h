@@ -138,7 +138,7 @@ inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specia
 }
 
 /// V vectors of rows times T tokens, the weights widened in registers. `kGroupBytes` is the distance between
-/// groups. Not inlined: each has the registers to itself.
+/// groups; `kKeeps`: what is widened stays in strip.decoded. Not inlined: each has the registers to itself.
 template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps = false>
 [[gnu::noinline]] void multiply_strip(const Strip& strip, Specials& specials) {
   F32 sum[T][V];
@@ -148,7 +148,7 @@ template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps = false>
     for (int v = 0; v < V; ++v) sum[t][v] = strip.resume ? load(strip.sums + t * kRows + v * kLanes) : zero();
   }
   Specials seen = specials;
-  if constexpr (T == 1) {
+  if constexpr (T == 1 && !kKeeps) {
     multiply_one<W, V, kGroupBytes>(strip.weights, strip.x, strip.groups, sum[0], seen);
   } else if constexpr (kLanes < 16) {
     multiply_lean<W, V, T, kGroupBytes, kKeeps>(strip, sum, seen);
