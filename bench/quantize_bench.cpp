@@ -131,9 +131,8 @@ class QuantizeBench {
     const QuantMatrix actual(backend_->allocator(), ledger_, "bench", spec_of(what, kBandRows));
     quantize_rows(*reference, expected.view(), 0, kBandRows, what.counted);
     quantize_rows(*backend_, actual.view(), 0, kBandRows, what.counted);
-    check(
-        std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kBandRows * kCols)) == 0,
-        "the codes differ from the reference");
+    check(std::memcmp(expected.view().data, actual.view().data, static_cast<size_t>(kBandRows * kCols)) == 0,
+          "the codes differ from the reference");
   }
 
   Options options_;
