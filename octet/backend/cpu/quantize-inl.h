@@ -235,9 +235,9 @@ inline void rows_to_lanes(const LaneBlock& block) {
 }
 
 inline void to_lanes(const LaneBlock& block) {
-  constexpr uintptr_t kLine = 64;
-  const bool whole_lines =
-      reinterpret_cast<uintptr_t>(block.lanes) % kLine == 0 && 4 * block.row_count % kLine == 0;
+  constexpr int64_t kLine = 64;
+  const bool aligned = reinterpret_cast<uintptr_t>(block.lanes) % kLine == 0;
+  const bool whole_lines = aligned && 4 * block.row_count % kLine == 0;
   if (!whole_lines) return rows_to_lanes<false>(block);
   rows_to_lanes<true>(block);
 }
