@@ -208,6 +208,16 @@ class Backend {
   /// The bits of a row of y do not depend on T, on the other rows, or on the number of threads. T may be 0.
   virtual void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) = 0;
 
+  /// y = x * w^T + bias with x in FP8: to the bit what `quantize_activations` (E4M3, one dynamic scale per
+  /// row) and `gemm` give for x in float32, then one rounding to the dtype of y. A row of x that holds NaN or
+  /// infinity makes a row of NaN.
+  ///   x     [T, K]  F32 (rounded first as `precision` says), F16 or BF16; rows may be strided
+  ///   w     [N, K]  E4M3, one scale for each row, or parts with one for each of their blocks of rows
+  ///   bias  [N]     F32, F16 or BF16; an empty view for none
+  ///   y     [T, N]  F32, F16 or BF16
+  virtual void gemm_dynamic(ConstTensorView x, Precision precision, const QuantMatrixView& w,
+                            ConstTensorView bias, TensorView y) = 0;
+
   /// Several multiplies as one: for each group, rows [begin, end) of y = the same rows of x * w^T, to the bit
   /// what `gemm` gives for them. Every matrix is [N, K], of any dtype, layout and scales; matrices that are
   /// in no group are not read.

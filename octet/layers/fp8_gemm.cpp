@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <limits>
 #include <string>
 
 #include "octet/base/checked_math.h"
@@ -13,32 +12,9 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-constexpr int64_t kAlignment = 64;
-/// Elements below which waking the other threads costs more than they bring, or may: on borrowed threads
-/// every loop waits for the last of them, which may be without a core.
-constexpr int64_t kSmallCopy = int64_t{1} << 16;
-
-/// Of the row in float32 that each thread has.
-int64_t wide_row_bytes(int64_t cols) {
-  return round_up(cols * kFloatBytes, kAlignment);
-}
-
 /// A matrix without scales over dense rows, for the operations that convert.
 QuantMatrixView plain(TensorView rows) {
   return {.data = rows.data(), .dtype = rows.dtype(), .rows = rows.rows(), .cols = rows.cols()};
-}
-
-/// Calls body(begin, end, worker) for rows, on the threads where there is enough to do.
-template <class Body>
-void for_rows(ThreadPool& threads, int64_t rows, bool alone, Body&& body) {
-  if (threads.threads() == 1 || alone) {
-    body(0, rows, 0);
-    return;
-  }
-  const int64_t pieces = std::min<int64_t>(rows, 4 * threads.threads());
-  threads.parallel_for(
-      pieces, [&](int64_t i, int worker) { body(rows * i / pieces, rows * (i + 1) / pieces, worker); });
 }
 
 /// Panels of the source in bfloat16: as they lie, or rounded into a buffer of the thread.
@@ -88,27 +64,6 @@ int64_t row_maxima(Backend& backend, const Bfloat16Panels& panels, float* amax) 
   return not_finite;
 }
 
-/// x [1, K] in float32: itself, or in the memory at `into`.
-ConstTensorView widened(Backend& backend, ConstTensorView x, float* into) {
-  if (x.dtype() == DType::kF32) return x;
-  // The operation only reads the matrix that it is given.
-  auto* data = const_cast<std::byte*>(x.row<std::byte>(0));
-  const TensorView result = view_of(into, Shape{1, x.cols()});
-  backend.read_rows(plain({data, x.dtype(), Shape{1, x.cols()}}), 0, result);
-  return result;
-}
-
-/// 16-bit activations are what they are; others are rounded to bfloat16.
-Precision precision_of(ConstTensorView x) {
-  return x.dtype() == DType::kF32 ? Precision::kBFloat16 : Precision::kFloat32;
-}
-
-/// Codes have no place for a NaN among the values of a row, so it is put into the row's scale.
-bool all_finite(Backend& backend, ConstTensorView row) {
-  float amax = 0;
-  return backend.abs_max(row, row.cols(), row.cols(), view_of(&amax, Shape{1, 1})) == 0;
-}
-
 /// A scale so small that its reciprocal overflows takes the division instead: 0 * inf would be no number.
 QuantizeRule rule_for(Fp8WeightScale granularity, float scale) {
   using Quotient = QuantizeRule::Quotient;
@@ -150,72 +105,11 @@ void quantize_fp8_weight(Backend& backend, ConstTensorView source, Fp8WeightScal
   });
 }
 
-void Fp8Gemm::run(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
-  check(is_real(x.dtype()) && is_real(y.dtype()), "Fp8Gemm takes and gives F32, F16 or BF16");
-  check(is_fp8(w.dtype) && w.scale_kind == ScaleKind::kRow, "Fp8Gemm takes FP8 with one scale for each row");
-  check(x.shape().rank() == 2 && y.shape().rank() == 2 && x.shape()[0] == y.shape()[0] &&
-            x.shape()[1] == w.cols && y.shape()[1] == w.rows,
-        "Fp8Gemm: the shapes of x, w and y do not fit");
-  const int64_t tokens = x.shape()[0];
-  if (tokens == 0 || w.rows == 0) return;
-  const int64_t row_bytes = w.cols + (w.rows + 1) * kFloatBytes;
-  const int64_t step = std::clamp<int64_t>(kFp8GemmScratch / row_bytes, 1, tokens);
-  for (int64_t begin = 0; begin < tokens; begin += step) {
-    const int64_t end = std::min(begin + step, tokens);
-    run_rows(x.slice_rows(begin, end), w, bias, y.slice_rows(begin, end));
-  }
-}
-
-void Fp8Gemm::run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) {
-  const int64_t tokens = x.shape()[0];
-  const bool narrow = y.dtype() != DType::kF32;
-  const int64_t wide_bytes =
-      x.dtype() == DType::kF32 ? 0 : backend_.threads().threads() * wide_row_bytes(w.cols);
-  const int64_t sum_bytes = narrow ? round_up(tokens * w.rows * kFloatBytes, kAlignment) : 0;
-  const int64_t scale_bytes = round_up(tokens * kFloatBytes, kAlignment);
-  std::byte* memory = scratch(wide_bytes + sum_bytes + scale_bytes + tokens * w.cols);
-
-  const TensorView sums =
-      narrow ? TensorView(memory + wide_bytes, DType::kF32, Shape{tokens, w.rows}) : y;  // [T, N] float32
-  const QuantMatrixView codes{.data = memory + wide_bytes + sum_bytes + scale_bytes,
-                              .dtype = DType::kF8E4M3,
-                              .rows = tokens,
-                              .cols = w.cols,
-                              .layout = MatrixLayout::kRowMajor,
-                              .scale_kind = ScaleKind::kRow,
-                              .scales = reinterpret_cast<float*>(memory + wide_bytes + sum_bytes)};
-  quantize_rows(x, memory, codes);
-  backend_.gemm({.dense = {}, .precision = precision_of(x), .quantized = codes}, w, bias, sums);
-  if (!narrow) return;
-  const bool few = tokens * w.rows < kSmallCopy;
-  for_rows(backend_.threads(), tokens, few, [&](int64_t begin, int64_t end, int) {
-    backend_.store(sums.slice_rows(begin, end), plain(y), {.row = begin, .col = 0});
-  });
-}
-
-/// Each row in one go, while a near cache has it.
-void Fp8Gemm::quantize_rows(ConstTensorView x, std::byte* wide, const QuantMatrixView& codes) {
-  const bool few = codes.rows * codes.cols < kSmallCopy;
-  for_rows(backend_.threads(), codes.rows, few, [&](int64_t begin, int64_t end, int worker) {
-    auto* floats = reinterpret_cast<float*>(wide + worker * wide_row_bytes(codes.cols));
-    for (int64_t t = begin; t < end; ++t) {
-      const ConstTensorView values = x.slice_rows(t, t + 1);
-      QuantMatrixView row = codes;
-      row.data += t * codes.cols;
-      row.rows = 1;
-      row.scales += t;
-      backend_.quantize_activations(widened(backend_, values, floats), precision_of(x), std::nullopt, row);
-      if (!all_finite(backend_, values)) *row.scales = std::numeric_limits<float>::quiet_NaN();
-    }
-  });
-}
-
-std::byte* Fp8Gemm::scratch(int64_t bytes) {
-  if (scratch_.bytes() < bytes) {
-    scratch_.reset();
-    scratch_ = Buffer(backend_.allocator(), backend_.ledger(), "workspace", bytes);
-  }
-  return scratch_.data();
+void fp8_gemm(Backend& backend, ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias,
+              TensorView y) {
+  // 16-bit activations are what they are; others are rounded to bfloat16.
+  const bool wide = x.dtype() == DType::kF32;
+  backend.gemm_dynamic(x, wide ? Precision::kBFloat16 : Precision::kFloat32, w, bias, y);
 }
 
 }  // namespace octet

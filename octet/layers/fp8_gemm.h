@@ -4,10 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "octet/backend/backend.h"
-#include "octet/core/buffer.h"
 #include "octet/core/quant_matrix.h"
 #include "octet/core/tensor.h"
 
@@ -32,30 +30,13 @@ void quantize_fp8_weight(Backend& backend, ConstTensorView source, Fp8WeightScal
 
 /// y = x * w^T + bias with x in FP8: per row s_a = max(amax / 448, 1 / (448 * 512)) and codes by division;
 /// products accumulate in float32; y = s_a * s_w * acc + bias in float32, then one rounding to the dtype of
-/// y. Owns its scratch, which grows to what the largest call needs, at most `kFp8GemmScratch` bytes or one
-/// row, and a row in float32 for each thread. Not thread-safe.
-class Fp8Gemm {
- public:
-  /// The backend must outlive it.
-  explicit Fp8Gemm(Backend& backend) : backend_(backend) {}
-
-  ///   x     [T, K]  F32 (rounded to bfloat16 first), F16 or BF16; rows may be strided; T may be 0
-  ///   w     [N, K]  FP8 with one scale for each row
-  ///   bias  [N]     F32, F16 or BF16, or empty
-  ///   y     [T, N]  F32, F16 or BF16, contiguous
-  /// Throws ArgumentError when shapes or dtypes do not fit, DeviceError without memory for the scratch.
-  void run(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
-
- private:
-  void run_rows(ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
-  void quantize_rows(ConstTensorView x, std::byte* wide, const QuantMatrixView& codes);
-  std::byte* scratch(int64_t bytes);
-
-  Backend& backend_;
-  Buffer scratch_;
-};
-
-/// Scratch that Fp8Gemm takes for many rows at a time.
-inline constexpr int64_t kFp8GemmScratch = int64_t{32} << 20;
+/// y. A row of x that holds NaN or infinity makes a row of NaN.
+///   x     [T, K]  F32 (rounded to bfloat16 first), F16 or BF16; rows may be strided; T may be 0
+///   w     [N, K]  FP8 E4M3 with one scale for each row, or one for all (a grid of one block)
+///   bias  [N]     F32, F16 or BF16, or empty
+///   y     [T, N]  F32, F16 or BF16
+/// On the backend's threads, so not from two at once. Throws ArgumentError when shapes or dtypes do not fit.
+void fp8_gemm(Backend& backend, ConstTensorView x, const QuantMatrixView& w, ConstTensorView bias,
+              TensorView y);
 
 }  // namespace octet

@@ -65,8 +65,7 @@ Fp8Linear::Fp8Linear(std::shared_ptr<DenseLinear> linear, Fp8GemmOptions options
     : backend_((check(linear != nullptr, "Fp8Linear: expected a linear, found none"), linear->backend())),
       options_(std::move(options)),
       in_features_(linear->in_features()),
-      out_features_(linear->out_features()),
-      gemm_(backend_) {
+      out_features_(linear->out_features()) {
   options_.validate();
   const std::shared_ptr<SourceWeight> weight = linear->weight();
   const bool now = options_.materialize_on_wrap && options_.serves_cpu();
@@ -93,8 +92,7 @@ Fp8Linear::Fp8Linear(const Fp8Linear& other)
       fp8_(other.fp8_),
       seen_(other.seen_),
       seen_version_(other.seen_version_),
-      stale_(other.stale_),
-      gemm_(backend_) {}
+      stale_(other.stale_) {}
 
 void Fp8Linear::quantize(const std::shared_ptr<SourceWeight>& weight) {
   auto& derived = weight->fp8[static_cast<size_t>(options_.weight_scale)];
@@ -133,7 +131,7 @@ void Fp8Linear::forward(ConstTensorView x, TensorView y) {
     return;
   }
   if (!fresh()) materialize_fp8_weight();
-  gemm_.run(x, fp8_->view(), bias() == nullptr ? ConstTensorView() : bias()->view(), y);
+  fp8_gemm(backend_, x, fp8_->view(), bias() == nullptr ? ConstTensorView() : bias()->view(), y);
 }
 
 int64_t Fp8Linear::weight_bytes() const {

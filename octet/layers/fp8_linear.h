@@ -36,7 +36,7 @@ struct Fp8GemmOptions {
   [[nodiscard]] bool serves_cpu() const;
 };
 
-/// A linear whose weight is FP8 and whose inputs become FP8 on the fly: the arithmetic of Fp8Gemm.
+/// A linear whose weight is FP8 and whose inputs become FP8 on the fly: the arithmetic of fp8_gemm.
 class Fp8Linear final : public LinearModule {
  public:
   /// Throws ArgumentError when `linear` is null, the options contradict each other, or (on materialization)
@@ -87,7 +87,6 @@ class Fp8Linear final : public LinearModule {
   std::weak_ptr<SourceWeight> seen_;  // what the codes were made from
   int64_t seen_version_ = 0;
   bool stale_ = false;
-  Fp8Gemm gemm_;
 };
 
 }  // namespace octet

@@ -91,8 +91,7 @@ class Fp8Runtime {
                 .borrowed_threads = reinterpret_cast<ParallelCall>(parallel),
                 .isa = std::nullopt,
             },
-            ledger_)),
-        gemm_(*backend_) {}
+            ledger_)) {}
 
   [[nodiscard]] int threads() { return backend_->threads().threads(); }
   [[nodiscard]] std::string describe() { return backend_->describe(); }
@@ -124,16 +123,19 @@ class Fp8Runtime {
     const nb::gil_scoped_release released;
     const std::lock_guard lock(mutex_);
     QuantMatrixView w = codes.view(backend_->weight_layout());
+    const ScalePart whole = {.row_end = codes.rows,
+                             .block_rows = std::max<int64_t>(1, codes.rows),
+                             .block_cols = std::max<int64_t>(1, codes.cols)};
     if (one_scale) {
-      spread_.assign(static_cast<size_t>(codes.rows), *w.scales);
-      w.scales = spread_.data();
+      w.scale_kind = ScaleKind::kGrid;
+      w.parts = std::span(&whole, 1);
     }
     ConstTensorView bias_view;
     if (bias.address != 0) {
       bias_view = ConstTensorView(reinterpret_cast<const std::byte*>(bias.address), dtype_of(bias.dtype),
                                   Shape{codes.rows});
     }
-    gemm_.run(x.view(codes.cols), w, bias_view, y.view(codes.rows));
+    fp8_gemm(*backend_, x.view(codes.cols), w, bias_view, y.view(codes.rows));
   }
 
   /// Codes in the layout of the kernels <-> row-major codes [N, K] at `plain`.
@@ -160,8 +162,6 @@ class Fp8Runtime {
   std::mutex mutex_;
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
-  Fp8Gemm gemm_;
-  std::vector<float> spread_;  // one scale, once for each row
 };
 
 }  // namespace

@@ -49,8 +49,7 @@ TEST(Fp8Gemm, GivesTheDocumentedArithmetic) {
     const QuantMatrix w = rig.matrix();
     quantize_fp8_weight(*rig.backend, view_of(weight.data(), Shape{kRows, kCols}), granularity, w.view());
     std::vector<float> y(3 * kRows);
-    Fp8Gemm(*rig.backend)
-        .run(view_of(x.data(), Shape{3, kCols}), w.view(), view_of(bias.data(), Shape{kRows}),
+    fp8_gemm(*rig.backend, view_of(x.data(), Shape{3, kCols}), w.view(), view_of(bias.data(), Shape{kRows}),
              view_of(y.data(), Shape{3, kRows}));
     const auto amax = [](const float* values, int64_t count) {
       float found = 0;
@@ -89,31 +88,32 @@ TEST(Fp8Gemm, PutsANanIntoItsOwnRowOnly) {
                       w.view());
   std::vector<float> clean(2 * kRows);
   std::vector<float> y(2 * kRows);
-  Fp8Gemm gemm(*rig.backend);
-  gemm.run(view_of(x.data(), Shape{2, kCols}), w.view(), {}, view_of(clean.data(), Shape{2, kRows}));
+  fp8_gemm(*rig.backend, view_of(x.data(), Shape{2, kCols}), w.view(), {},
+           view_of(clean.data(), Shape{2, kRows}));
   x[5] = std::nanf("");
-  gemm.run(view_of(x.data(), Shape{2, kCols}), w.view(), {}, view_of(y.data(), Shape{2, kRows}));
+  fp8_gemm(*rig.backend, view_of(x.data(), Shape{2, kCols}), w.view(), {},
+           view_of(y.data(), Shape{2, kRows}));
   for (size_t n = 0; n < kRows; ++n) {
     EXPECT_TRUE(std::isnan(y[n]));
     EXPECT_EQ(y[kRows + n], clean[kRows + n]);
   }
 }
 
-TEST(Fp8Gemm, GivesTheSameBitsHoweverManyRowsFitIntoItsScratch) {
+TEST(Fp8Gemm, GivesTheSameBitsHoweverManyRowsThereAre) {
   Rig rig;
   constexpr int64_t kWide = 8192;
-  constexpr int64_t kMany = 1000;  // more than one piece of the scratch
+  constexpr int64_t kMany = 1000;  // more than the workspace takes at a time
   const auto weight = random_floats(64 * kWide, 1);
   const auto x = random_floats(kMany * kWide, 2);
   const QuantMatrix w = rig.matrix(64, kWide);
   quantize_fp8_weight(*rig.backend, view_of(weight.data(), Shape{64, kWide}), Fp8WeightScale::kChannel,
                       w.view());
   std::vector<float> all(kMany * 64);
-  Fp8Gemm gemm(*rig.backend);
-  gemm.run(view_of(x.data(), Shape{kMany, kWide}), w.view(), {}, view_of(all.data(), Shape{kMany, 64}));
+  fp8_gemm(*rig.backend, view_of(x.data(), Shape{kMany, kWide}), w.view(), {},
+           view_of(all.data(), Shape{kMany, 64}));
   for (const int64_t t : {int64_t{0}, int64_t{777}, kMany - 1}) {
     std::vector<float> one(64);
-    gemm.run(view_of(&x[static_cast<size_t>(t * kWide)], Shape{1, kWide}), w.view(), {},
+    fp8_gemm(*rig.backend, view_of(&x[static_cast<size_t>(t * kWide)], Shape{1, kWide}), w.view(), {},
              view_of(one.data(), Shape{1, 64}));
     EXPECT_TRUE(std::equal(one.begin(), one.end(), all.begin() + t * 64)) << t;
   }

@@ -12,6 +12,7 @@ CpuBackend::CpuBackend(Threads threads, CpuIsa isa, const Kernels& kernels, Memo
       threads_(threads),
       multiply_({.kernels = kernels_.multiply,
                  .quantize = kernels_.quantize,
+                 .elementwise = kernels_.elementwise,
                  .allocator = allocator_,
                  .ledger = ledger,
                  .threads = threads_}),

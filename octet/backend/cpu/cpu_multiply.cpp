@@ -47,6 +47,11 @@ void CpuBackend::gemm(const Activations& x, const QuantMatrixView& w, ConstTenso
   multiply_.run(x, w, bias, y);
 }
 
+void CpuBackend::gemm_dynamic(ConstTensorView x, Precision precision, const QuantMatrixView& w,
+                              ConstTensorView bias, TensorView y) {
+  multiply_.run_dynamic(x, precision, w, bias, y);
+}
+
 void CpuBackend::grouped_gemm(const Activations& x, std::span<const MatrixGroup> groups, TensorView y) {
   multiply_.run_groups(x, groups, y);
 }

@@ -6,6 +6,7 @@
 #include "octet/backend/cpu/fp8-inl.h"
 #include "octet/backend/cpu/lanes-inl.h"
 #include "octet/backend/cpu/ops_kernels.h"
+#include "octet/backend/cpu/quantize_cells-inl.h"
 
 namespace octet::OCTET_ISA {
 namespace lanes {
@@ -192,6 +193,7 @@ inline constexpr ElementwiseKernels kElementwiseKernels = {
     .rotate = lanes::rotate,
     .combine = lanes::combine,
     .quantize = lanes::quantize_any_activations,
+    .quantize_cells = lanes::quantize_cells,
 };
 
 }  // namespace octet::OCTET_ISA

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "octet/backend/cpu/fp8-inl.h"
 #include "octet/backend/cpu/multiply_formats-inl.h"
 #include "octet/backend/cpu/multiply_kernels.h"
 
@@ -316,6 +317,17 @@ inline void fold_row(const Fold& fold, const float* sums, float factor, const Pa
   }
 }
 
+/// Token t of a row of sums that are final, rounded.
+inline void narrow_row(const PanelTask& task, int64_t t, const float* row) {
+  const int64_t count = task.row_end - task.row_begin;
+  lanes::visit_real(task.narrow_dtype, [&]<class T>() {
+    auto* into = reinterpret_cast<T*>(task.narrow_y) + t * task.y_stride + task.row_begin;
+    lanes::for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
+      lanes::narrow_some(lanes::widen_some(row + task.row_begin + i, n), into + i, n);
+    });
+  });
+}
+
 inline void fold_segment(const PanelTask& task, int64_t index, const float* sums) {
   const MultiplySegment& segment = task.segments[index];
   alignas(64) float buffer[kRows];
@@ -324,7 +336,13 @@ inline void fold_segment(const PanelTask& task, int64_t index, const float* sums
   for (int64_t t = 0; t < task.tokens; ++t) {
     float factor = task.up[t];
     if (task.x_scales != nullptr) factor *= task.x_scales[t * task.x_scale_stride + segment.x_scale];
-    fold_row(fold, sums + t * kRows, factor, task, task.y + t * task.y_stride);
+    if (task.narrow_y == nullptr) {
+      fold_row(fold, sums + t * kRows, factor, task, task.y + t * task.y_stride);
+    } else {
+      alignas(64) float row[kRows];
+      fold_row(fold, sums + t * kRows, factor, task, row);
+      narrow_row(task, t, row);
+    }
   }
 }
 

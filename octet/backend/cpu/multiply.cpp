@@ -78,7 +78,9 @@ CpuMultiply::CpuMultiply(Machine machine)
       cells_(machine.allocator, machine.ledger, "workspace", kPackBytes),
       scratch_(machine.allocator, machine.ledger, "workspace",
                machine.threads.threads() * kPanelScratchBytes),
-      up_(kMaxTokens) {
+      up_(static_cast<size_t>(kMaxTokens + machine.threads.threads())),
+      scales_(up_.size()),
+      packed_(static_cast<size_t>(machine.threads.threads())) {
   segments_.reserve(1024);
   pack_runs_.reserve(1024);
   pieces_.reserve(kMaxTokens);
@@ -87,7 +89,8 @@ CpuMultiply::CpuMultiply(Machine machine)
 void CpuMultiply::choose_kernel(Call& call) const {
   call.format = format_of(call.w.dtype, call.w.codes_finite);
   const auto index = static_cast<size_t>(call.format);
-  const bool rounded = call.x.quantized.has_value() || call.x.precision == Precision::kBFloat16;
+  const bool rounded =
+      call.dynamic || call.x.quantized.has_value() || call.x.precision == Precision::kBFloat16;
   call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;
   call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32[index];
   call.lane_columns = 4 / dtype_size(call.w.dtype);
@@ -152,9 +155,27 @@ void CpuMultiply::reserve_cells(int64_t bytes) {
   cells_ = Buffer(machine_.allocator, machine_.ledger, "workspace", bytes);
 }
 
-void CpuMultiply::run_tokens(const Call& call, int64_t begin, int64_t end) {
+/// Few rows each thread packs for itself: they are in its cache then, and it waits for nobody.
+bool CpuMultiply::each_packs(const Call& call, int64_t tokens) const {
+  const int64_t rows = tokens * machine_.threads.threads();
+  const bool few = tokens * call.w.cols < kSmallWork;
+  return few && rows <= static_cast<int64_t>(up_.size()) && rows * call.x_stride * 4 <= cells_.bytes();
+}
+
+void CpuMultiply::pack_own(const Call& call, IndexRange tokens, int worker) {
+  int64_t& packed = packed_[static_cast<size_t>(worker)];
+  if (packed == pass_) return;
+  packed = pass_;
+  const int64_t first = worker * (tokens.end - tokens.begin);
+  for (int64_t t = tokens.begin; t < tokens.end; ++t) pack_row(call, t, first + t - tokens.begin);
+}
+
+void CpuMultiply::run_tokens(Call& call, int64_t begin, int64_t end) {
   const int64_t tokens = end - begin;
-  if (tokens * call.w.cols < kSmallWork) {
+  call.each_packs = each_packs(call, tokens);
+  if (call.each_packs) {
+    ++pass_;
+  } else if (tokens * call.w.cols < kSmallWork) {
     for (int64_t t = 0; t < tokens; ++t) pack_row(call, begin + t, t);
   } else {
     machine_.threads.parallel_for(tokens, [&](int64_t t, int) { pack_row(call, begin + t, t); });
@@ -166,12 +187,13 @@ void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
   const int exponent = call.pairs ? 0 : machine_.kernels.weight_exponent[static_cast<size_t>(call.format)];
   int down = 0;
   if (exponent != 0) {
-    down = call.x.quantized
+    down = call.dynamic || call.x.quantized
                ? 10
                : down_scaling(machine_.kernels.abs_max(call.x.dense.row<float>(token), call.w.cols));
   }
   up_[static_cast<size_t>(slot)] = std::ldexp(1.0F, down);
   const float multiplier = std::ldexp(1.0F, exponent - down);
+  if (call.dynamic) return quantize_row(call, token, slot, multiplier);
   for (const PackRun& run : pack_runs_) pack_run(call, run, token, slot, multiplier);
 }
 
@@ -221,9 +243,11 @@ void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   const int64_t groups = ceil_div(panels - cut, step);
 
   const auto run = [&](int64_t panel, IndexRange part, int worker) {
-    run_panel(call, panel, part, task_for(call, part, part.begin - begin, worker));
+    const int64_t first = call.each_packs ? worker * tokens : 0;
+    run_panel(call, panel, part, task_for(call, part, first + part.begin - begin, worker));
   };
   const auto work = [&](int64_t index, int worker) {
+    if (call.each_packs) pack_own(call, {begin, end}, worker);
     if (index >= groups) {
       const int64_t panel = panels - cut + (index - groups) / pieces;
       const int64_t first = begin + (index - groups) % pieces * piece;
@@ -248,14 +272,22 @@ PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slo
   task.x = cells_.data() + slot * call.x_stride * 4;
   task.x_stride = call.x_stride;
   task.up = up_.data() + slot;
-  if (call.x.quantized && call.x.quantized->scale_kind != ScaleKind::kNone) {
+  if (call.dynamic) {
+    task.x_scale_stride = 1;
+    task.x_scales = scales_.data() + slot;
+  } else if (call.x.quantized && call.x.quantized->scale_kind != ScaleKind::kNone) {
     const ScalePart* x_grid = call.x_grid();
     task.x_scale_stride = x_grid != nullptr ? x_grid->grid_cols : 1;
     task.x_scales = call.x.quantized->scales + (x_grid != nullptr ? x_grid->first_scale : 0) +
                     tokens.begin * task.x_scale_stride;
   }
   task.tokens = tokens.end - tokens.begin;
-  task.y = call.y.row<float>(tokens.begin);
+  if (call.y.dtype() == DType::kF32) {
+    task.y = call.y.row<float>(tokens.begin);
+  } else {
+    task.narrow_y = call.y.row<std::byte>(tokens.begin);
+    task.narrow_dtype = call.y.dtype();
+  }
   task.y_stride = call.y.row_stride();
   task.scratch = scratch_.data() + worker * kPanelScratchBytes;
   return task;
@@ -272,7 +304,11 @@ void CpuMultiply::run_panel(const Call& call, int64_t panel, IndexRange tokens, 
                      : w.data + first * row_bytes;
   task.row_bytes = w.layout == MatrixLayout::kLanes64 ? 0 : row_bytes;
   task.rows = last - first;
-  task.y += first;
+  if (task.narrow_y == nullptr) {
+    task.y += first;
+  } else {
+    task.narrow_y += first * dtype_size(task.narrow_dtype);
+  }
   const IndexRange rows = {std::max(first, call.rows.begin), std::min(last, call.rows.end)};
   if (call.grid == nullptr) return run_rows(call, rows, tokens, task);
   for (int64_t row = rows.begin; row < rows.end;) {
@@ -320,7 +356,9 @@ void CpuMultiply::run_rows(const Call& call, IndexRange rows, IndexRange tokens,
     widen_vector(call.bias, begin, std::span(bias).subspan(at, static_cast<size_t>(end - begin)));
     task.bias = bias.data();
   }
-  if (call.kernel(task)) multiply_nonfinite_rows(call.x, w, {begin, end}, tokens, call.y);
+  if (!call.kernel(task)) return;
+  if (call.dynamic) return mark_nan_rows(w, {begin, end}, tokens, call.y);
+  multiply_nonfinite_rows(call.x, w, {begin, end}, tokens, call.y);
 }
 
 }  // namespace octet

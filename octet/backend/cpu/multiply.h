@@ -9,6 +9,7 @@
 #include "octet/backend/backend.h"
 #include "octet/backend/cpu/multiply_kernels.h"
 #include "octet/backend/cpu/nonfinite_rows.h"
+#include "octet/backend/cpu/ops_kernels.h"
 #include "octet/backend/cpu/quantize_kernels.h"
 
 namespace octet {
@@ -21,6 +22,7 @@ class CpuMultiply {
   struct Machine {
     const MultiplyKernels& kernels;
     const QuantizeKernels& quantize;
+    const ElementwiseKernels& elementwise;
     Allocator& allocator;
     MemoryLedger& ledger;
     ThreadPool& threads;
@@ -29,6 +31,9 @@ class CpuMultiply {
 
   /// As Backend::gemm.
   void run(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y);
+  /// As Backend::gemm_dynamic: x becomes FP8 while it is packed, y is rounded as it leaves its panel.
+  void run_dynamic(ConstTensorView x, Precision precision, const QuantMatrixView& w, ConstTensorView bias,
+                   TensorView y);
   /// As Backend::grouped_gemm: the panels of all matrices that are stored alike are one loop, so that the
   /// threads share the few tokens of many matrices, too.
   void run_groups(const Activations& x, std::span<const MatrixGroup> groups, TensorView y);
@@ -58,8 +63,11 @@ class CpuMultiply {
 
   void choose_kernel(Call& call) const;
   void plan_columns(Call& call, const ScalePart* grid);
-  void run_tokens(const Call& call, int64_t begin, int64_t end);
+  void run_tokens(Call& call, int64_t begin, int64_t end);
+  [[nodiscard]] bool each_packs(const Call& call, int64_t tokens) const;
+  void pack_own(const Call& call, IndexRange tokens, int worker);
   void pack_row(const Call& call, int64_t token, int64_t slot);
+  void quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier);
   void pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier);
   void run_panels(const Call& call, int64_t begin, int64_t end);
   [[nodiscard]] PanelTask task_for(const Call& call, IndexRange tokens, int64_t slot, int worker);
@@ -72,9 +80,12 @@ class CpuMultiply {
   void reserve_cells(int64_t bytes);
 
   Machine machine_;
-  Buffer cells_;           // packed rows of x
-  Buffer scratch_;         // kPanelScratchBytes for each thread
-  std::vector<float> up_;  // [kMaxTokens]
+  Buffer cells_;                 // packed rows of x
+  Buffer scratch_;               // kPanelScratchBytes for each thread
+  std::vector<float> up_;        // of each packed row
+  std::vector<float> scales_;    // of each packed row that became FP8 here
+  std::vector<int64_t> packed_;  // of each thread: the last pass for which it packed
+  int64_t pass_ = 0;
   std::vector<MultiplySegment> segments_;
   std::vector<PackRun> pack_runs_;
   std::vector<GroupPiece> pieces_;

@@ -20,7 +20,7 @@ void check_multiply(const Activations& x, const QuantMatrixView& w, ConstTensorV
 
 /// What stays the same for all tokens of one call, and for the columns that one kind of grid cuts.
 struct CpuMultiply::Call {
-  Activations x;
+  Activations x;  // where `dynamic`, only its precision counts
   const QuantMatrixView& w;
   ConstTensorView bias;
   TensorView y;
@@ -32,6 +32,9 @@ struct CpuMultiply::Call {
   int64_t x_stride = 0;             // of packed rows, in cells
   PanelKernel kernel = nullptr;
   IndexRange rows = {};  // of w, only these
+  bool dynamic = false;  // `rows_of_x` become FP8 when they are packed
+  ConstTensorView rows_of_x = {};
+  bool each_packs = false;  // each thread packs all tokens for itself
 
   [[nodiscard]] const ScalePart* x_grid() const {
     return x.quantized && x.quantized->scale_kind == ScaleKind::kGrid ? &x.quantized->parts[0] : nullptr;

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "octet/core/dtype.h"
+
 namespace octet {
 
 /// How the elements of w are stored; the index into the tables of MultiplyKernels. `Finite`: no code is NaN
@@ -63,6 +65,10 @@ struct PanelTask {
 
   float* y = nullptr;  ///< of row 0 of the panel
   int64_t y_stride = 0;
+  /// Where not null, each y is rounded once to `narrow_dtype` (F16 or BF16) and goes here instead: for a
+  /// single segment.
+  std::byte* narrow_y = nullptr;
+  DType narrow_dtype = DType::kBF16;
   int64_t row_begin = 0;  ///< only rows [row_begin, row_end) of the panel are written
   int64_t row_end = 64;
 

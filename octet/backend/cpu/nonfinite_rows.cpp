@@ -2,6 +2,7 @@
 #include "octet/backend/cpu/nonfinite_rows.h"
 
 #include <cmath>
+#include <limits>
 
 namespace octet {
 namespace {
@@ -56,6 +57,16 @@ void multiply_nonfinite_rows(const Activations& x, const QuantMatrixView& w, Ind
       float& out = y.row<float>(token)[row];
       out = std::isnan(out) ? out : nonfinite_sum(x, w, row, token);
     }
+  }
+}
+
+void mark_nan_rows(const QuantMatrixView& w, IndexRange rows, IndexRange tokens, TensorView y) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
+    if (!holds_nonfinite(w, row)) continue;
+    visit_float(y.dtype(), [&]<class T>() {
+      for (int64_t token = tokens.begin; token < tokens.end; ++token)
+        y.row<T>(token)[row] = from_float<T>(std::numeric_limits<float>::quiet_NaN());
+    });
   }
 }
 

@@ -17,5 +17,7 @@ void widen_vector(ConstTensorView x, int64_t begin, std::span<float> out);
 /// gives NaN, or the infinity that its products add up to.
 void multiply_nonfinite_rows(const Activations& x, const QuantMatrixView& w, IndexRange rows,
                              IndexRange tokens, TensorView y);
+/// Writes NaN into the outputs `rows` of `tokens` where the row of w (E4M3) holds NaN; y of any float type.
+void mark_nan_rows(const QuantMatrixView& w, IndexRange rows, IndexRange tokens, TensorView y);
 
 }  // namespace octet

@@ -55,6 +55,19 @@ struct ActivationRun {
   std::byte* codes = nullptr;
 };
 
+/// A row whose values become FP8 (E4M3) with a scale of its own, max(amax / 448, scale_floor), and go as the
+/// values of their codes, not as codes, straight into the cells of a multiply (see multiply_kernels.h).
+struct CellsRun {
+  const std::byte* x = nullptr;
+  DType from = DType::kF32;  ///< F32, F16 or BF16
+  int64_t count = 0;
+  bool round_to_bfloat16 = false;  ///< first; F32 only
+  float scale_floor = 0;
+  float multiplier = 1;        ///< of each value in its cell
+  bool pairs = false;          ///< cells of two bfloat16 instead of one float32
+  std::byte* cells = nullptr;  ///< for `count` values
+};
+
 /// y[i] = sum over j of weights[j] * x[rows[j] * stride + i], j ascending.
 struct CombineRun {
   const float* x = nullptr;
@@ -90,6 +103,8 @@ struct ElementwiseKernels {
   void (*combine)(const CombineRun& run);
   /// Returns the scale.
   float (*quantize)(const ActivationRun& run);
+  /// Returns the scale, or NaN for a row that holds NaN or infinity.
+  float (*quantize_cells)(const CellsRun& run);
 };
 
 /// Keys are walked in chunks, and chunks gathered in partitions, both counted from the sequence's start. A

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "octet/backend/reference/elements.h"
@@ -105,6 +107,36 @@ void ReferenceBackend::gemm(const Activations& x, const QuantMatrixView& w, Cons
       if (!bias.empty()) sum += static_cast<double>(reference::load(bias, 0, n));
       y.row<float>(t)[n] = static_cast<float>(sum);
     }
+  }
+}
+
+void ReferenceBackend::gemm_dynamic(ConstTensorView x, Precision precision, const QuantMatrixView& w,
+                                    ConstTensorView bias, TensorView y) {
+  check(is_real(x.dtype()) && is_real(y.dtype()), "gemm_dynamic takes and gives F32, F16 or BF16");
+  check(w.dtype == DType::kF8E4M3, "gemm_dynamic takes E4M3");
+  std::vector<float> wide(index(w.cols));
+  std::vector<float> sums(index(w.rows));
+  std::vector<std::byte> codes(index(w.cols));
+  for (int64_t t = 0; t < y.rows(); ++t) {
+    bool finite = true;
+    for (int64_t k = 0; k < w.cols; ++k) {
+      wide[index(k)] = reference::load(x, t, k);
+      finite = finite && std::isfinite(wide[index(k)]);
+    }
+    float scale = 0;
+    const QuantMatrixView q{.data = codes.data(),
+                            .dtype = DType::kF8E4M3,
+                            .rows = 1,
+                            .cols = w.cols,
+                            .scale_kind = ScaleKind::kRow,
+                            .scales = &scale};
+    quantize_activations(view_of(wide.data(), Shape{1, w.cols}), precision, std::nullopt, q);
+    if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
+    gemm({.dense = {}, .precision = precision, .quantized = q}, w, bias,
+         view_of(sums.data(), Shape{1, w.rows}));
+    std::byte* into = y.row<std::byte>(t);
+    for (int64_t n = 0; n < w.rows; ++n)
+      reference::save(sums[index(n)], into + n * dtype_size(y.dtype()), y.dtype());
   }
 }
 

@@ -33,6 +33,8 @@ class ReferenceBackend : public Backend {
   void quantize_activations(ConstTensorView x, Precision precision, std::optional<float> static_scale,
                             const QuantMatrixView& q) override;
   void gemm(const Activations& x, const QuantMatrixView& w, ConstTensorView bias, TensorView y) override;
+  void gemm_dynamic(ConstTensorView x, Precision precision, const QuantMatrixView& w, ConstTensorView bias,
+                    TensorView y) override;
   void grouped_gemm(const Activations& x, std::span<const MatrixGroup> groups, TensorView y) override;
   void gemm_heads(ConstTensorView x, Precision precision, const HeadMatrix& heads, TensorView y) override;
   void gemm_heads_transposed(ConstTensorView x, Precision precision, const HeadMatrix& heads,
