@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <mutex>
 
 #include "octet/backend/cpu/ceilings.h"
 #include "octet/backend/factory.h"
 #include "python/bindings/bindings.h"
+#include "python/bindings/tensor_exchange.h"
 
 namespace octet::python {
 
@@ -60,6 +62,23 @@ struct Codes {
   }
 };
 
+constexpr int32_t kMostDimensions = 8;
+
+/// As kDTypes counts them, or -1.
+int dtype_number(DlTensor::Type type) {
+  if (type.code == DlTensor::kBfloat) return type.bits == 16 ? 2 : -1;
+  if (type.code != DlTensor::kFloat) return -1;
+  return type.bits == 32 ? 0 : type.bits == 16 ? 1 : -1;
+}
+
+/// Tensors of a call; `bias` may be None.
+struct Operands {
+  nb::handle x;
+  nb::handle codes;
+  nb::handle scales;
+  nb::handle bias;
+};
+
 /// Zeros, in huge pages where the kernel has them: a multiply of one token else waits for the tables of small
 /// ones. The pages at both ends may be others' as well, to whom the advice does no harm.
 void clear(uintptr_t address, size_t bytes) {
@@ -82,9 +101,11 @@ int64_t count_nan(uintptr_t address, int64_t count) {
 /// the GIL.
 class Fp8Runtime {
  public:
-  /// `parallel`: the address of a ParallelCall on whose threads the loops run, or 0 for threads of its own.
-  Fp8Runtime(int threads, uintptr_t parallel)
-      : backend_(make_backend(
+  /// `parallel`: the address of a ParallelCall on whose threads the loops run, or 0 for threads of its own;
+  /// `exchange`: see TensorExchange.
+  Fp8Runtime(int threads, uintptr_t parallel, nb::handle exchange)
+      : exchange_(exchange),
+        backend_(make_backend(
             {
                 .device = "cpu",
                 .threads = threads,
@@ -138,6 +159,39 @@ class Fp8Runtime {
     fp8_gemm(*backend_, x.view(codes.cols), w, bias_view, y.view(codes.rows));
   }
 
+  /// The same for tensors of the library whose table it has: y, or None where any of them is none of the
+  /// common kind and has to be brought into another form first.
+  nb::object linear_of(const Operands& given, const Codes& shape, bool keeps_float32) {
+    DlTensor x;
+    DlTensor codes;
+    DlTensor scales;
+    DlTensor bias{};
+    if (!exchange_.usable() || !exchange_.look(given.x, x) || !exchange_.look(given.codes, codes) ||
+        !exchange_.look(given.scales, scales) || !(given.bias.is_none() || exchange_.look(given.bias, bias)))
+      return nb::none();
+    const int x_dtype = dtype_number(x.type);
+    const int bias_dtype = given.bias.is_none() ? 0 : dtype_number(bias.type);
+    const bool common = x_dtype >= 0 && x.dimensions >= 1 && x.dimensions <= kMostDimensions && x.dense() &&
+                        x.shape[x.dimensions - 1] == shape.cols && codes.dense() && scales.dense() &&
+                        bias_dtype >= 0 &&
+                        (given.bias.is_none() || (bias.dense() && bias.elements() == shape.rows));
+    const int64_t elements = common ? x.elements() : 0;
+    if (elements == 0) return nb::none();
+    std::array<int64_t, kMostDimensions> sizes;
+    std::ranges::copy(x.sizes(), sizes.begin());
+    sizes[static_cast<size_t>(x.dimensions - 1)] = shape.rows;
+    DlTensor y = x;
+    y.shape = sizes.data();
+    if (x_dtype == 0 && !keeps_float32) y.type = {DlTensor::kBfloat, 16, 1};
+    nb::object made = exchange_.make(y);
+    const int64_t tokens = elements / shape.cols;
+    linear({x.address(), x_dtype, tokens, shape.cols},
+           {codes.address(), scales.address(), shape.rows, shape.cols}, scales.elements() == 1,
+           {bias.address(), bias_dtype, 1, shape.rows},
+           {y.address(), dtype_number(y.type), tokens, shape.rows});
+    return made;
+  }
+
   /// Codes in the layout of the kernels <-> row-major codes [N, K] at `plain`.
   void unpack(const Codes& codes, uintptr_t plain) {
     const nb::gil_scoped_release released;
@@ -159,6 +213,7 @@ class Fp8Runtime {
     return view;
   }
 
+  TensorExchange exchange_;
   std::mutex mutex_;
   MemoryLedger ledger_;
   std::unique_ptr<Backend> backend_;
@@ -170,7 +225,8 @@ void register_fp8(nb::module_& module) {
   module.def("clear", &clear);
   module.def("count_nan", &count_nan);
   nb::class_<Fp8Runtime>(module, "Fp8Runtime")
-      .def(nb::init<int, uintptr_t>(), nb::arg("threads"), nb::arg("parallel") = 0)
+      .def(nb::init<int, uintptr_t, nb::handle>(), nb::arg("threads"), nb::arg("parallel") = 0,
+           nb::arg("exchange") = nb::none())
       .def_prop_ro("threads", &Fp8Runtime::threads)
       .def("describe", &Fp8Runtime::describe)
       .def("packed_bytes", &Fp8Runtime::packed_bytes)
@@ -187,6 +243,14 @@ void register_fp8(nb::module_& module) {
              self.linear({x, x_dtype, tokens, x_stride}, {codes, scales, n, k}, one_scale,
                          {bias, bias_dtype, 1, n}, {y, y_dtype, tokens, n});
            })
+      .def(
+          "linear_of",
+          [](Fp8Runtime& self, nb::handle x, nb::handle codes, nb::handle scales, nb::handle bias, int64_t n,
+             int64_t k, bool keeps_float32) {
+            return self.linear_of({x, codes, scales, bias}, {0, 0, n, k}, keeps_float32);
+          },
+          nb::arg("x"), nb::arg("codes"), nb::arg("scales"), nb::arg("bias").none(), nb::arg("n"),
+          nb::arg("k"), nb::arg("keeps_float32"))
       .def("unpack", [](Fp8Runtime& self, uintptr_t codes, int64_t n, int64_t k,
                         uintptr_t plain) { self.unpack({codes, 0, n, k}, plain); })
       .def("pack", [](Fp8Runtime& self, uintptr_t plain, int64_t n, int64_t k, uintptr_t codes) {

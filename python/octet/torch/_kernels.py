@@ -23,6 +23,8 @@ _PANEL_ROWS = 64
 _LANE_COLUMNS = 4
 _MAX_THREADS = 1024
 
+_get_num_threads = torch.get_num_threads
+
 _runtime: Optional[Fp8Runtime] = None
 _runtime_threads = 0
 _of_parents: list = []  # runtimes whose threads a fork left behind: ending them would wait for ever
@@ -49,6 +51,8 @@ def _openmp_parallel() -> int:
 
 
 _parallel = _openmp_parallel()
+# What the extension looks at tensors with, of torch 2.10 and later.
+_exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 
 
 def _forget_runtime() -> None:
@@ -66,11 +70,11 @@ os.register_at_fork(after_in_child=_forget_runtime)
 def runtime() -> Fp8Runtime:
     """The process's threads and scratch, as many threads as torch uses now."""
     global _runtime, _runtime_threads
-    threads = torch.get_num_threads()
+    threads = _get_num_threads()
     current = _runtime
     if current is None or threads != _runtime_threads:
         with lock:
-            current = _runtime = Fp8Runtime(max(1, min(threads, _MAX_THREADS)), _parallel)
+            current = _runtime = Fp8Runtime(max(1, min(threads, _MAX_THREADS)), _parallel, _exchange)
             _runtime_threads = threads
     return current
 

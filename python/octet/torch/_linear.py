@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import _kernels
-from ._kernels import DTYPE_NUMBERS, HALF_DTYPES
+from ._kernels import DTYPE_NUMBERS, HALF_DTYPES, runtime
 from ._module import FP8Module, _cpu_copy, check_source
 from ._ops import FP8LinearFunction
 from ._options import FP8GemmOptions
@@ -60,13 +60,18 @@ def check_input(x: Tensor, in_features: int, what: str) -> None:
                          f"{found} (input of shape {tuple(x.shape)})")
 
 
+def needs_autograd(x: Tensor, bias: Optional[Tensor], weight: Optional[Tensor]) -> bool:
+    """Whether a gradient can be asked for; a forward-mode tangent must not be dropped: the function refuses it."""
+    if forward_ad._current_level >= 0:
+        return True
+    return _is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad) or
+                                   (weight is not None and weight.requires_grad))
+
+
 def apply_fp8(x: Tensor, codes: Tensor, scale: Tensor, bias: Optional[Tensor], weight: Optional[Tensor],
               out_features: int, out_dtype: torch.dtype) -> Tensor:
     """The eager multiply, through autograd only where a gradient can be asked for."""
-    if forward_ad._current_level >= 0:  # whose tangents must not be dropped: the function refuses them
-        return FP8LinearFunction.apply(x, codes, scale, bias, weight, out_features, out_dtype)
-    if _is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad) or
-                               (weight is not None and weight.requires_grad)):
+    if needs_autograd(x, bias, weight):
         return FP8LinearFunction.apply(x, codes, scale, bias, weight, out_features, out_dtype)
     return _kernels.multiply(x, codes, scale, bias, out_features, out_dtype)
 
@@ -175,19 +180,24 @@ class FP8Linear(FP8Module):
             return self._forward_traced(input)
         buffers = self._buffers
         codes, scale = buffers["weight_codes"], buffers["weight_scale"]
-        dtype, shape = input.dtype, input.shape
-        # The common case in as few steps as Python allows; everything else is sorted out below.
-        if (codes is None or not self._direct or self._stale or dtype not in DTYPE_NUMBERS or
-                not shape or shape[-1] != self.in_features or not input.is_cpu or not codes.is_cpu or
-                input.layout is not torch.strided):
-            return self._forward_checked(input)
         linear = self._modules.get("linear")
         if linear is None:
             weight, bias, source = None, self._parameters["bias"], self._sources["weight"]
         else:
             weight = source = linear._parameters["weight"]
             bias = linear._parameters["bias"]
-        if (source is not None and not self._current_source(source)) or buffers["weight_codes"] is not codes:
+        # The common case in as few steps as Python allows; everything else is sorted out below.
+        if (codes is None or not self._direct or self._stale or
+                (source is not None and not self._current_source(source)) or buffers["weight_codes"] is not codes):
+            return self._forward_checked(input)
+        if not needs_autograd(input, bias, weight):
+            y = runtime().linear_of(input, codes, scale, bias, self.out_features, self.in_features,
+                                    self.options.cast_output_back)
+            if y is not None:
+                return y
+        dtype, shape = input.dtype, input.shape
+        if (dtype not in DTYPE_NUMBERS or not shape or shape[-1] != self.in_features or not input.is_cpu or
+                not codes.is_cpu or input.layout is not torch.strided):
             return self._forward_checked(input)
         out_dtype = dtype if dtype in HALF_DTYPES or self.options.cast_output_back else torch.bfloat16
         return apply_fp8(input, codes, scale, bias, weight, self.out_features, out_dtype)
