@@ -80,7 +80,8 @@ CpuMultiply::CpuMultiply(Machine machine)
                machine.threads.threads() * kPanelScratchBytes),
       up_(static_cast<size_t>(kMaxTokens + machine.threads.threads())),
       scales_(up_.size()),
-      packed_(static_cast<size_t>(machine.threads.threads())) {
+      packed_(static_cast<size_t>(machine.threads.threads())),
+      shares_(machine.threads.threads()) {
   segments_.reserve(1024);
   pack_runs_.reserve(1024);
   pieces_.reserve(kMaxTokens);
@@ -228,41 +229,59 @@ void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, 
   }
 }
 
-/// All tokens of some panels at a time; the last panels, or all where there are fewer of them than threads,
-/// in pieces of the tokens, so that no thread waits long for another at the end.
+/// Few tokens by shares, more by tasks.
 void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   const int64_t tokens = end - begin;
   const int64_t panels = ceil_div(call.w.rows, kPanelRows);
+  if (tokens * call.w.rows * call.w.cols < kSmallWork) {
+    if (call.each_packs) pack_own(call, {begin, end}, 0);
+    for (int64_t p = 0; p < panels; ++p) run_part(call, p, {begin, end}, {begin, end}, 0);
+  } else if (tokens < kSplitTokens + kSplitTokens / 2) {
+    run_shares(call, panels, {begin, end});
+  } else {
+    run_tasks(call, panels, {begin, end});
+  }
+}
+
+/// All tokens of a panel at a time: what the weights take to come is most of the work.
+void CpuMultiply::run_shares(const Call& call, int64_t panels, IndexRange tokens) {
+  shares_.deal(panels);
+  machine_.threads.parallel_for(machine_.threads.threads(), [&](int64_t share, int worker) {
+    if (call.each_packs) pack_own(call, tokens, worker);
+    for (int64_t p = shares_.take(share); p >= 0; p = shares_.take(share))
+      run_part(call, p, tokens, tokens, worker);
+  });
+}
+
+/// All tokens of some panels at a time; the last panels, or all where there are fewer of them than threads,
+/// in pieces of the tokens, so that no thread waits long for another at the end.
+void CpuMultiply::run_tasks(const Call& call, int64_t panels, IndexRange tokens) {
   const int64_t threads = machine_.threads.threads();
   const int64_t panel_bytes = std::max<int64_t>(1, ceil_div(call.w.cols, call.lane_columns) * kCellBytes);
   const int64_t step = std::clamp<int64_t>(kTaskBytes / panel_bytes, 1, ceil_div(panels, threads));
-  const int64_t pieces = std::clamp<int64_t>((tokens + kSplitTokens / 2) / kSplitTokens, 1,
-                                             std::max(kPieces, 2 * threads / panels));
-  const int64_t piece = round_up(ceil_div(tokens, pieces), kSplitTokens);
-  const int64_t cut = pieces == 1 ? 0 : std::min(panels, threads * step);  // panels that are cut
+  const int64_t pieces = std::min((tokens.end - tokens.begin + kSplitTokens / 2) / kSplitTokens,
+                                  std::max(kPieces, 2 * threads / panels));
+  const int64_t piece = round_up(ceil_div(tokens.end - tokens.begin, pieces), kSplitTokens);
+  const int64_t cut = std::min(panels, threads * step);  // panels that are cut
   const int64_t groups = ceil_div(panels - cut, step);
-
-  const auto run = [&](int64_t panel, IndexRange part, int worker) {
-    const int64_t first = call.each_packs ? worker * tokens : 0;
-    run_panel(call, panel, part, task_for(call, part, first + part.begin - begin, worker));
-  };
-  const auto work = [&](int64_t index, int worker) {
-    if (call.each_packs) pack_own(call, {begin, end}, worker);
+  machine_.threads.parallel_for(groups + cut * pieces, [&](int64_t index, int worker) {
+    if (call.each_packs) pack_own(call, tokens, worker);
     if (index >= groups) {
       const int64_t panel = panels - cut + (index - groups) / pieces;
-      const int64_t first = begin + (index - groups) % pieces * piece;
-      if (first < end) run(panel, {first, std::min(first + piece, end)}, worker);
+      const int64_t first = tokens.begin + (index - groups) % pieces * piece;
+      if (first < tokens.end)
+        run_part(call, panel, {first, std::min(first + piece, tokens.end)}, tokens, worker);
       return;
     }
     for (int64_t p = index * step; p < std::min((index + 1) * step, panels - cut); ++p)
-      run(p, {begin, end}, worker);
-  };
-  const int64_t count = groups + cut * pieces;
-  if (tokens * call.w.rows * call.w.cols < kSmallWork) {
-    for (int64_t i = 0; i < count; ++i) work(i, 0);
-  } else {
-    machine_.threads.parallel_for(count, work);
-  }
+      run_part(call, p, tokens, tokens, worker);
+  });
+}
+
+/// Some of the packed tokens.
+void CpuMultiply::run_part(const Call& call, int64_t panel, IndexRange part, IndexRange tokens, int worker) {
+  const int64_t first = call.each_packs ? worker * (tokens.end - tokens.begin) : 0;
+  run_panel(call, panel, part, task_for(call, part, first + part.begin - tokens.begin, worker));
 }
 
 PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slot, int worker) {

@@ -10,6 +10,7 @@
 #include "octet/backend/cpu/multiply_kernels.h"
 #include "octet/backend/cpu/nonfinite_rows.h"
 #include "octet/backend/cpu/ops_kernels.h"
+#include "octet/backend/cpu/panel_shares.h"
 #include "octet/backend/cpu/quantize_kernels.h"
 
 namespace octet {
@@ -70,6 +71,9 @@ class CpuMultiply {
   void quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier);
   void pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier);
   void run_panels(const Call& call, int64_t begin, int64_t end);
+  void run_shares(const Call& call, int64_t panels, IndexRange tokens);
+  void run_tasks(const Call& call, int64_t panels, IndexRange tokens);
+  void run_part(const Call& call, int64_t panel, IndexRange part, IndexRange tokens, int worker);
   [[nodiscard]] PanelTask task_for(const Call& call, IndexRange tokens, int64_t slot, int worker);
   void run_alike(const Activations& x, std::span<const MatrixGroup> groups, TensorView y);
   [[nodiscard]] int64_t prepare(Call& call);
@@ -86,6 +90,7 @@ class CpuMultiply {
   std::vector<float> scales_;    // of each packed row that became FP8 here
   std::vector<int64_t> packed_;  // of each thread: the last pass for which it packed
   int64_t pass_ = 0;
+  PanelShares shares_;
   std::vector<MultiplySegment> segments_;
   std::vector<PackRun> pack_runs_;
   std::vector<GroupPiece> pieces_;
