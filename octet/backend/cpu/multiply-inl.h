@@ -9,7 +9,6 @@
 #include <cstring>
 #include <utility>
 
-#include "octet/backend/cpu/fp8-inl.h"
 #include "octet/backend/cpu/multiply_formats-inl.h"
 #include "octet/backend/cpu/multiply_kernels.h"
 
@@ -317,15 +316,12 @@ inline void fold_row(const Fold& fold, const float* sums, float factor, const Pa
   }
 }
 
-/// Token t of a row of sums that are final, rounded.
+/// Token t, from a row of the panel's outputs in float32.
 inline void narrow_row(const PanelTask& task, int64_t t, const float* row) {
-  const int64_t count = task.row_end - task.row_begin;
-  lanes::visit_real(task.narrow_dtype, [&]<class T>() {
-    auto* into = reinterpret_cast<T*>(task.narrow_y) + t * task.y_stride + task.row_begin;
-    lanes::for_vectors(count, [&](int64_t i, int64_t n) __attribute__((always_inline)) {
-      lanes::narrow_some(lanes::widen_some(row + task.row_begin + i, n), into + i, n);
-    });
-  });
+  constexpr int64_t kBytes = 2;  // of either narrow type
+  task.narrow(DType::kF32, reinterpret_cast<const std::byte*>(row + task.row_begin),
+              task.row_end - task.row_begin, task.narrow_dtype,
+              task.narrow_y + (t * task.y_stride + task.row_begin) * kBytes);
 }
 
 inline void fold_segment(const PanelTask& task, int64_t index, const float* sums) {

@@ -306,6 +306,7 @@ PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slo
   } else {
     task.narrow_y = call.y.row<std::byte>(tokens.begin);
     task.narrow_dtype = call.y.dtype();
+    task.narrow = machine_.quantize.convert;
   }
   task.y_stride = call.y.row_stride();
   task.scratch = scratch_.data() + worker * kPanelScratchBytes;

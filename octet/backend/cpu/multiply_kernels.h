@@ -65,10 +65,11 @@ struct PanelTask {
 
   float* y = nullptr;  ///< of row 0 of the panel
   int64_t y_stride = 0;
-  /// Where not null, each y is rounded once to `narrow_dtype` (F16 or BF16) and goes here instead: for a
-  /// single segment.
+  /// Where not null, each y is rounded once to `narrow_dtype` (F16 or BF16) and goes here instead, by
+  /// `narrow`, the `convert` of QuantizeKernels: for a single segment.
   std::byte* narrow_y = nullptr;
   DType narrow_dtype = DType::kBF16;
+  void (*narrow)(DType from, const std::byte* x, int64_t count, DType to, std::byte* y) = nullptr;
   int64_t row_begin = 0;  ///< only rows [row_begin, row_end) of the panel are written
   int64_t row_end = 64;
 

@@ -114,6 +114,8 @@ void ReferenceBackend::gemm_dynamic(ConstTensorView x, Precision precision, cons
                                     ConstTensorView bias, TensorView y) {
   check(is_real(x.dtype()) && is_real(y.dtype()), "gemm_dynamic takes and gives F32, F16 or BF16");
   check(w.dtype == DType::kF8E4M3, "gemm_dynamic takes E4M3");
+  check(x.shape()[0] == y.shape()[0] && x.cols() == w.cols && y.cols() == w.rows,
+        "gemm_dynamic: the shapes of x, w and y do not fit");
   std::vector<float> wide(index(w.cols));
   std::vector<float> sums(index(w.rows));
   std::vector<std::byte> codes(index(w.cols));
