@@ -62,8 +62,6 @@ struct Codes {
   }
 };
 
-constexpr int32_t kMostDimensions = 8;
-
 /// As kDTypes counts them, or -1.
 int dtype_number(DlTensor::Type type) {
   if (type.code == DlTensor::kBfloat) return type.bits == 16 ? 2 : -1;
@@ -171,13 +169,13 @@ class Fp8Runtime {
       return nb::none();
     const int x_dtype = dtype_number(x.type);
     const int bias_dtype = given.bias.is_none() ? 0 : dtype_number(bias.type);
-    const bool common = x_dtype >= 0 && x.dimensions >= 1 && x.dimensions <= kMostDimensions && x.dense() &&
-                        x.shape[x.dimensions - 1] == shape.cols && codes.dense() && scales.dense() &&
-                        bias_dtype >= 0 &&
+    const bool common = x_dtype >= 0 && x.dimensions >= 1 && x.dimensions <= DlTensor::kMostDimensions &&
+                        x.dense() && x.shape[x.dimensions - 1] == shape.cols && codes.dense() &&
+                        scales.dense() && bias_dtype >= 0 &&
                         (given.bias.is_none() || (bias.dense() && bias.elements() == shape.rows));
     const int64_t elements = common ? x.elements() : 0;
     if (elements == 0) return nb::none();
-    std::array<int64_t, kMostDimensions> sizes;
+    std::array<int64_t, DlTensor::kMostDimensions> sizes;
     std::ranges::copy(x.sizes(), sizes.begin());
     sizes[static_cast<size_t>(x.dimensions - 1)] = shape.rows;
     DlTensor y = x;

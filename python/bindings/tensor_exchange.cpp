@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "python/bindings/tensor_exchange.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 
@@ -9,6 +11,9 @@ namespace octet::python {
 namespace nb = nanobind;
 
 namespace {
+
+constexpr uint32_t kMajor = 1;
+constexpr char kCapsule[] = "dlpack_exchange_api";
 
 struct Version {
   uint32_t major;
@@ -19,34 +24,37 @@ struct Version {
 struct ManagedTensor {
   Version version;
   void* context;
-  void (*deleter)(ManagedTensor*);
+  void (*deleter)(ManagedTensor* self);
   uint64_t flags;
   DlTensor tensor;
 };
 
-constexpr uint32_t kMajor = 1;
-
-/// A tensor with its memory right behind it.
-struct alignas(64) Owned {
+/// A new contiguous tensor, its elements right behind it.
+struct alignas(64) OwnedTensor {
   ManagedTensor managed;
-  int64_t shape[8];
-  int64_t strides[8];
+  std::array<int64_t, DlTensor::kMostDimensions> shape;
+  std::array<int64_t, DlTensor::kMostDimensions> strides;
 
-  static Owned* make(const DlTensor& like) {
-    const auto bytes = static_cast<size_t>(like.elements() * like.type.bits / 8);
-    auto* memory = static_cast<std::byte*>(std::aligned_alloc(64, sizeof(Owned) + (bytes + 63) / 64 * 64));
+  static OwnedTensor* make(const DlTensor& like) {
+    const size_t bytes = static_cast<size_t>(like.elements()) * like.type.bits / 8;
+    const size_t rounded = (bytes + alignof(OwnedTensor) - 1) / alignof(OwnedTensor) * alignof(OwnedTensor);
+    void* memory = std::aligned_alloc(alignof(OwnedTensor), sizeof(OwnedTensor) + rounded);
     if (memory == nullptr) throw std::bad_alloc();
-    auto* made = new (memory) Owned;
-    made->managed = {.version = {1, 0}, .context = nullptr, .deleter = [](ManagedTensor* tensor) { std::free(tensor); }, .flags = 0, .tensor = like};
+    auto* made = new (memory) OwnedTensor;
+    made->managed = {.version = {kMajor, 0},
+                     .context = nullptr,
+                     .deleter = [](ManagedTensor* self) { std::free(self); },
+                     .flags = 0,
+                     .tensor = like};
     DlTensor& tensor = made->managed.tensor;
-    tensor.data = memory + sizeof(Owned);
+    tensor.data = made + 1;
     tensor.byte_offset = 0;
-    tensor.shape = made->shape;
-    tensor.strides = made->strides;
+    tensor.shape = made->shape.data();
+    tensor.strides = made->strides.data();
     int64_t stride = 1;
     for (int32_t d = like.dimensions; d-- > 0;) {
-      made->shape[d] = like.shape[d];
-      made->strides[d] = stride;
+      tensor.shape[d] = like.shape[d];
+      tensor.strides[d] = stride;
       stride *= like.shape[d];
     }
     return made;
@@ -55,16 +63,15 @@ struct alignas(64) Owned {
 
 }  // namespace
 
-/// DLPackExchangeAPI.
+/// DLPackExchangeAPI. What is not called here has no type.
 struct TensorExchange::Api {
   Version version;
   const Api* older;
-  int (*allocate)(DlTensor* like, ManagedTensor** out, void* context,
-                  void (*error)(void* context, const char* kind, const char* message));
-  int (*from_object)(void* object, ManagedTensor** out);
+  void (*allocate)();
+  void (*from_object)();
   int (*to_object)(ManagedTensor* tensor, void** object);
   int (*look)(void* object, DlTensor* out);
-  int (*current_work_stream)(int32_t device_type, int32_t device_id, void** stream);
+  void (*current_work_stream)();
 };
 
 bool DlTensor::dense() const {
@@ -84,8 +91,8 @@ int64_t DlTensor::elements() const {
 }
 
 TensorExchange::TensorExchange(nb::handle capsule) {
-  if (!PyCapsule_IsValid(capsule.ptr(), "dlpack_exchange_api")) return;
-  const auto* api = static_cast<const Api*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  if (PyCapsule_IsValid(capsule.ptr(), kCapsule) == 0) return;
+  const auto* api = static_cast<const Api*>(PyCapsule_GetPointer(capsule.ptr(), kCapsule));
   while (api != nullptr && api->version.major != kMajor) api = api->older;
   if (api != nullptr && api->look != nullptr) api_ = api;
 }
@@ -97,10 +104,10 @@ bool TensorExchange::look(nb::handle tensor, DlTensor& into) const {
 }
 
 nb::object TensorExchange::make(DlTensor& like) const {
-  Owned* owned = Owned::make(like);
-  like = owned->managed.tensor;
+  OwnedTensor* made = OwnedTensor::make(like);
+  like = made->managed.tensor;
   void* object = nullptr;
-  if (api_->to_object(&owned->managed, &object) != 0) throw nb::python_error();
+  if (api_->to_object(&made->managed, &object) != 0) throw nb::python_error();
   return nb::steal(static_cast<PyObject*>(object));
 }
 

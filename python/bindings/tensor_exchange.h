@@ -6,6 +6,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -23,9 +24,9 @@ struct DlTensor {
     uint16_t lanes;
   };
   static constexpr int32_t kCpu = 1;
-  static constexpr uint8_t kUnsigned = 1;
   static constexpr uint8_t kFloat = 2;
   static constexpr uint8_t kBfloat = 4;
+  static constexpr int32_t kMostDimensions = 8;  ///< of tensors that are made here
 
   void* data;
   Device device;
@@ -53,8 +54,9 @@ class TensorExchange {
   [[nodiscard]] bool usable() const { return api_ != nullptr; }
   /// What the tensor is, valid while `tensor` lives unchanged; false where it has no such form.
   [[nodiscard]] bool look(nanobind::handle tensor, DlTensor& into) const;
-  /// A new tensor of the device, type and shape of `like`; its memory goes into `like.data`. Throws what the
-  /// library raises.
+  /// A new contiguous tensor on the processor, of the type and shape of `like`, which is then what it is; not
+  /// filled. Its memory goes with its last view. Throws what the library raises, std::bad_alloc without
+  /// memory.
   [[nodiscard]] nanobind::object make(DlTensor& like) const;
 
  private:

@@ -160,6 +160,59 @@ def test_inputs_that_are_not_contiguous():
             assert torch.equal(wrapped(x), wrapped(x.contiguous()))
 
 
+@pytest.mark.parametrize("bias", [None, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+def test_tensors_looked_at_in_one_call_give_the_bits_of_those_taken_apart(monkeypatch, dtype, bias):
+    kernels = octet.torch._kernels
+    layer = linear(bias=bias is not None)
+    if bias is not None:
+        layer.bias = nn.Parameter(torch.randn(70).to(bias))
+    layers = [FP8Linear(layer, options=options(**given))
+              for given in ({}, {"cast_output_back": False}, {"weight_scale": "channel"})]
+    inputs = [torch.randn(*lead, 130).to(dtype) for lead in ((), (1,), (40,), (2, 3), (1, 1, 5))]
+    inputs.append(torch.randn(6, 260).to(dtype)[:, 130:])
+    with torch.no_grad():
+        found = [wrapped(x) for wrapped in layers for x in inputs]
+        monkeypatch.setattr(kernels, "_runtime", None)
+        monkeypatch.setattr(kernels, "_exchange", None)  # as with a torch that has no such table
+        expected = [wrapped(x) for wrapped in layers for x in inputs]
+    for y, right in zip(found, expected):
+        assert y.dtype == right.dtype and torch.equal(y, right) and y.stride() == right.stride()
+
+
+def test_outputs_are_tensors_like_any_other():
+    wrapped = FP8Linear(linear())
+    with torch.no_grad():
+        y = wrapped(torch.randn(3, 130))
+        again = y.clone()
+        y.mul_(2)[1] = 0
+    assert torch.equal(y[0], 2 * again[0]) and not y[1].any() and not y.requires_grad and y.data_ptr() % 64 == 0
+    view = y[2].numpy()
+    del y
+    assert (view == 2 * again[2].numpy()).all()
+    (again @ torch.randn(70, 2, requires_grad=True)).sum().backward()
+
+
+def test_outputs_leave_no_memory_behind():
+    from pathlib import Path
+
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("no /proc")
+    wrapped, x = FP8Linear(linear(1024, 64)), torch.randn(512, 64)  # y has 2 MiB
+
+    def pages():
+        return int(statm.read_text().split()[1])
+
+    with torch.no_grad():
+        for _ in range(5):
+            wrapped(x)
+        before = pages()
+        for _ in range(50):
+            wrapped(x)
+    assert pages() - before < 4000  # of 25600
+
+
 @pytest.mark.parametrize("make, error, message", [
     (lambda: torch.zeros(2, 129), ValueError, "in_features = 130, found 129"),
     (lambda: torch.tensor(1.0), ValueError, "in_features = 130"),
