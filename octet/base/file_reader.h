@@ -22,6 +22,8 @@ class FileReader {
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   /// Bytes, as they were when the file was opened.
   [[nodiscard]] int64_t size() const { return size_; }
+  /// Stays the reader's.
+  [[nodiscard]] int descriptor() const { return fd_; }
 
   /// Fills `into` from byte `offset`. Throws FormatError when the file ends first or the disk fails.
   void read_at(int64_t offset, std::span<std::byte> into) const;

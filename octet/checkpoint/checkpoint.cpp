@@ -99,8 +99,8 @@ void Checkpoint::read_bytes(const TensorInfo& tensor, int64_t begin, std::span<s
   file_of(tensor).read(tensor, begin, into);
 }
 
-void Checkpoint::will_need(const TensorInfo& tensor, int64_t begin, int64_t length) const {
-  file_of(tensor).will_need(tensor, begin, length);
+std::optional<FileExtent> Checkpoint::extent(const TensorInfo& tensor, int64_t begin, int64_t length) const {
+  return file_of(tensor).extent(tensor, begin, length);
 }
 
 void Checkpoint::drop_cache(const TensorInfo& tensor) const {

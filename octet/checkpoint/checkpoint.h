@@ -44,8 +44,9 @@ class Checkpoint {
                  std::span<std::byte> into) const;
   /// Fills `into` from byte `begin` of the tensor.
   void read_bytes(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const;
-  /// Tells the kernel that these bytes of the tensor, or most of them, will be read next.
-  void will_need(const TensorInfo& tensor, int64_t begin, int64_t length) const;
+  /// Where bytes [begin, begin + length) of the tensor lie; nullopt where that is not in one run.
+  [[nodiscard]] std::optional<FileExtent> extent(const TensorInfo& tensor, int64_t begin,
+                                                 int64_t length) const;
   /// Tells the kernel that the tensor will not be read again.
   void drop_cache(const TensorInfo& tensor) const;
 

@@ -53,8 +53,11 @@ void SafetensorsFile::read(const TensorInfo& tensor, int64_t begin, std::span<st
   file_.read_at(tensor.offset + begin, into);
 }
 
-void SafetensorsFile::will_need(const TensorInfo& tensor, int64_t begin, int64_t length) const {
-  file_.will_need(tensor.offset + begin, length);
+std::optional<FileExtent> SafetensorsFile::extent(const TensorInfo& tensor, int64_t begin,
+                                                  int64_t length) const {
+  check(begin >= 0 && length >= 0 && begin <= tensor.bytes && length <= tensor.bytes - begin,
+        "an extent leaves its tensor");
+  return FileExtent{.file = &file_, .offset = tensor.offset + begin, .length = length};
 }
 
 void SafetensorsFile::drop_cache(const TensorInfo& tensor) const {

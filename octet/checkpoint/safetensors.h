@@ -19,7 +19,8 @@ class SafetensorsFile final : public TensorFile {
   [[nodiscard]] int64_t bytes() const override { return file_.size(); }
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   void read(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const override;
-  void will_need(const TensorInfo& tensor, int64_t begin, int64_t length) const override;
+  [[nodiscard]] std::optional<FileExtent> extent(const TensorInfo& tensor, int64_t begin,
+                                                 int64_t length) const override;
   void drop_cache(const TensorInfo& tensor) const override;
 
   /// `__metadata__`, as a rule {"format": "pt"}.

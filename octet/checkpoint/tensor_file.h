@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "octet/base/page_fetcher.h"
 #include "octet/core/dtype.h"
 
 namespace octet {
@@ -41,8 +43,10 @@ class TensorFile {
   /// Fills `into` from byte `begin` of the tensor. Throws ArgumentError when that is outside the tensor,
   /// FormatError when the file has become shorter or the disk fails.
   virtual void read(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const = 0;
-  /// Advice: bytes [begin, begin + length) of the tensor will be read next. A format may ignore it.
-  virtual void will_need(const TensorInfo& /*tensor*/, int64_t /*begin*/, int64_t /*length*/) const {}
+  /// Where bytes [begin, begin + length) of the tensor lie, for those who fetch them ahead; nullopt where
+  /// that is not in one run. Throws ArgumentError when they are outside the tensor.
+  [[nodiscard]] virtual std::optional<FileExtent> extent(const TensorInfo& tensor, int64_t begin,
+                                                         int64_t length) const = 0;
   /// Drops the tensor's bytes from the page cache.
   virtual void drop_cache(const TensorInfo& tensor) const = 0;
 };

@@ -298,6 +298,14 @@ void TorchPickleFile::read(const TensorInfo& tensor, int64_t begin, std::span<st
   }
 }
 
+std::optional<FileExtent> TorchPickleFile::extent(const TensorInfo& tensor, int64_t begin,
+                                                  int64_t length) const {
+  check(begin >= 0 && length >= 0 && begin <= tensor.bytes && length <= tensor.bytes - begin,
+        "an extent leaves its tensor");
+  if (layout_of(tensor).extent != tensor.bytes) return std::nullopt;
+  return FileExtent{.file = &file_, .offset = tensor.offset + begin, .length = length};
+}
+
 void TorchPickleFile::drop_cache(const TensorInfo& tensor) const {
   file_.drop_cache(tensor.offset, layout_of(tensor).extent);
 }

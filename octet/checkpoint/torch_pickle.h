@@ -22,6 +22,8 @@ class TorchPickleFile final : public TensorFile {
   [[nodiscard]] int64_t bytes() const override { return file_.size(); }
   [[nodiscard]] const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   void read(const TensorInfo& tensor, int64_t begin, std::span<std::byte> into) const override;
+  [[nodiscard]] std::optional<FileExtent> extent(const TensorInfo& tensor, int64_t begin,
+                                                 int64_t length) const override;
   void drop_cache(const TensorInfo& tensor) const override;
 
  private:

@@ -18,19 +18,17 @@ class CheckpointSource final : public WeightSource {
 
   [[nodiscard]] std::string describe() const override;
   [[nodiscard]] const std::vector<SourceTensor>& tensors() const override { return tensors_; }
-  /// Behind advice to the kernel to fetch what follows in the files.
   void read_rows(const SourceTensor& tensor, int64_t begin, int64_t end,
                  std::span<std::byte> into) const override;
   /// One positioned read for each row, of the columns alone, behind advice to the kernel to fetch the rows in
   /// one go.
   int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
                      std::span<std::byte> into) const override;
+  [[nodiscard]] std::optional<FileExtent> extent(const SourceTensor& tensor, IndexRange rows,
+                                                 IndexRange cols) const override;
   void drop_cache(const SourceTensor& tensor) const override;
 
  private:
-  /// Advice for `length` bytes from byte `begin` of tensor `index` on, into the tensors behind it.
-  void will_need_next(size_t index, int64_t begin, int64_t length) const;
-
   const Checkpoint& checkpoint_;
   std::vector<SourceTensor> tensors_;  // index for index those of the checkpoint
 };

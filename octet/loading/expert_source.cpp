@@ -271,6 +271,18 @@ int64_t ExpertSource::read_transposed(const Part& part, IndexRange rows, IndexRa
   return read;
 }
 
+std::optional<FileExtent> ExpertSource::extent(const SourceTensor& tensor, IndexRange rows,
+                                               IndexRange cols) const {
+  const Part& part = parts_[tensor.index];
+  if (part.whole) return inner_->extent(inner_tensor(part), rows, cols);
+  const IndexRange expert = {.begin = part.expert, .end = part.expert + 1};
+  if (part.transposed)
+    return inner_->extent(inner_tensor(part), expert, {.begin = 0, .end = inner_tensor(part).cols()});
+  const auto element = [&](int64_t row, int64_t col) { return (part.first_row + row) * part.cols + col; };
+  return inner_->extent(inner_tensor(part), expert,
+                        {.begin = element(rows.begin, cols.begin), .end = element(rows.end - 1, cols.end)});
+}
+
 /// A part of a fused tensor shares pages with its neighbours: the whole is dropped with the last of them.
 void ExpertSource::drop_cache(const SourceTensor& tensor) const {
   const Part& part = parts_[tensor.index];

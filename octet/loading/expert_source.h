@@ -29,6 +29,9 @@ class ExpertSource final : public WeightSource {
                  std::span<std::byte> into) const override;
   int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
                      std::span<std::byte> into) const override;
+  /// Of a transposed matrix, all of its expert.
+  [[nodiscard]] std::optional<FileExtent> extent(const SourceTensor& tensor, IndexRange rows,
+                                                 IndexRange cols) const override;
   void drop_cache(const SourceTensor& tensor) const override;
 
  private:

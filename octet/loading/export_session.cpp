@@ -71,12 +71,15 @@ void ExportSession::run() {
                         .out = Buffer(parts_.backend.allocator(), parts_.backend.ledger(), "loading",
                                       parts_.plan.tile_bytes)});
   }
+  ahead_.emplace(parts_.source, parts_.bindings,
+                 read_ahead_window(available_memory_bytes(), parts_.geometry.total_bytes(), 1));
   parts_.meter.report();
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {
     const PieceRange batch = next_batch(first);
     write_batch(batch);
     first = batch.second;
   }
+  ahead_.reset();
   write_copies();
   parts_.meter.report();
   if (parts_.meter.cancelled()) throw Interrupted("the export was stopped");
@@ -135,6 +138,7 @@ void ExportSession::measure(PieceRange batch) {
   }
   std::vector<TileResult> found(tiles.size());
   for_each(tiles.size(), [&](size_t i, const Worker& worker) {
+    ahead_->reached(tiles[i]);
     const Window window(parts_.bindings, tiles[i], nullptr, scales_[tiles[i].piece]);
     found[i] = filler(window.bindings()).measure(in_window(tiles[i]), worker.in, window.view());
   });
@@ -157,6 +161,7 @@ void ExportSession::fill(PieceRange batch) {
 }
 
 TileResult ExportSession::write_tile(const Tile& tile, const Worker& worker) {
+  ahead_->reached(tile);
   const Window window(parts_.bindings, tile, worker.out.data(), scales_[tile.piece]);
   const QuantMatrixView& view = window.view();
   const TileResult result = filler(window.bindings()).fill(in_window(tile), worker.in, view);

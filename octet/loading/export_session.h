@@ -5,12 +5,14 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "octet/checkpoint/checkpoint_writer.h"
 #include "octet/loading/export_plan.h"
+#include "octet/loading/load_ahead.h"
 #include "octet/loading/load_meter.h"
 #include "octet/loading/load_options.h"
 #include "octet/loading/tile_filler.h"
@@ -62,6 +64,7 @@ class ExportSession {
   Parts parts_;
   CheckpointWriter writer_;
   std::vector<Worker> workers_;
+  std::optional<LoadAhead> ahead_;          // while tiles are read
   std::vector<std::vector<float>> scales_;  // of each piece, while its batch is worked on
   std::vector<TileResult> results_;
 };

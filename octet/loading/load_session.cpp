@@ -37,6 +37,7 @@ void LoadSession::run() {
   if (parts_.bindings.pieces.empty()) return;
   fail_together(parts_.peers, [&] {
     for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
+    ahead_.emplace(parts_.source, parts_.bindings, parts_.read_ahead);
     parts_.meter.report();
   });
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {
@@ -44,6 +45,7 @@ void LoadSession::run() {
     load_batch(batch);
     first = batch.second;
   }
+  ahead_.reset();
   fail_together(parts_.peers, [&] {
     compare_twins();
     parts_.meter.report();
@@ -122,6 +124,7 @@ void LoadSession::measure(PieceRange batch) {
   }
   std::vector<TileResult> found(tiles.size());
   for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
+    ahead_->reached(tiles[i]);
     found[i] = filler_.measure(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
@@ -133,6 +136,7 @@ void LoadSession::fill(PieceRange batch) {
   for (size_t i = batch.first; i < batch.second; ++i) filler_.append_tiles(i, tiles);
   std::vector<TileResult> found(tiles.size());
   for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
+    ahead_->reached(tiles[i]);
     found[i] = filler_.fill(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);

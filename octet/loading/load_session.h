@@ -4,10 +4,12 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "octet/loading/destination_storage.h"
+#include "octet/loading/load_ahead.h"
 #include "octet/loading/load_report.h"
 #include "octet/loading/tile_filler.h"
 
@@ -25,6 +27,7 @@ class LoadSession {
     LoadPeers* peers = nullptr;
     bool allow_nonfinite = false;
     bool drop_page_cache = false;
+    int64_t read_ahead = 0;  ///< bytes that may be fetched ahead of the workers
   };
   explicit LoadSession(const Parts& parts);
   /// Gives everything back that was not committed.
@@ -64,6 +67,7 @@ class LoadSession {
   Parts parts_;
   TileFiller filler_;
   std::vector<TileBuffer> buffers_;
+  std::optional<LoadAhead> ahead_;      // while tiles are read
   std::vector<QuantMatrixView> views_;  // of each destination, once its memory is taken
   std::vector<bool> taken_;
   std::vector<TileResult> results_;

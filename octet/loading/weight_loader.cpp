@@ -123,15 +123,18 @@ LoadReport WeightLoader::pull(const WeightSource& source) {
   report.predicted_peak_bytes = plan.peak_bytes;
   report.process_rss_before_bytes = process_memory().resident_bytes;
   LoadMeter meter(ledger, options_.progress, plan.read_bytes, held_before + plan.peak_bytes);
-  LoadSession session({.backend = backend_,
-                       .source = source,
-                       .bindings = bindings,
-                       .geometry = geometry,
-                       .meter = meter,
-                       .storage = *storage,
-                       .peers = options_.peers,
-                       .allow_nonfinite = options_.allow_nonfinite,
-                       .drop_page_cache = drops_page_cache(options_, plan, source)});
+  LoadSession session(
+      {.backend = backend_,
+       .source = source,
+       .bindings = bindings,
+       .geometry = geometry,
+       .meter = meter,
+       .storage = *storage,
+       .peers = options_.peers,
+       .allow_nonfinite = options_.allow_nonfinite,
+       .drop_page_cache = drops_page_cache(options_, plan, source),
+       .read_ahead = read_ahead_window(available_memory_bytes(), plan.peak_bytes,
+                                       options_.peers != nullptr ? options_.peers->world_size() : 1)});
   began_writing_ = true;
   session.run();
 

@@ -5,10 +5,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "octet/base/page_fetcher.h"
 #include "octet/core/dtype.h"
 #include "octet/core/shape.h"
 
@@ -50,6 +52,12 @@ class WeightSource {
   /// rows, one at a time.
   virtual int64_t read_block(const SourceTensor& tensor, IndexRange rows, IndexRange cols,
                              std::span<std::byte> into) const;
+  /// Where the block that `read_block` reads lies in a file, from its first byte to its last; nullopt where
+  /// it is in none, or scattered.
+  [[nodiscard]] virtual std::optional<FileExtent> extent(const SourceTensor& /*tensor*/, IndexRange /*rows*/,
+                                                         IndexRange /*cols*/) const {
+    return std::nullopt;
+  }
   /// The bytes of this tensor will not be needed again.
   virtual void drop_cache(const SourceTensor& /*tensor*/) const {}
 };
