@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
-#include <optional>
 #include <thread>
 #include <vector>
 
@@ -14,25 +13,25 @@
 
 namespace octet {
 
-/// Fetches extents one after the other, as far as a window beyond its readers. Positions count the bytes of
-/// all extents in their order, as if they lay on one line. It is advice: readers need not wait for it, and
-/// find out themselves what cannot be read.
+/// Fetches extents one after the other, as far as a window beyond its readers, who wait for it: so the disk
+/// sees one stream. Positions count the bytes of all extents in their order, as if they lay on one line. What
+/// cannot be fetched readers find out themselves.
 class ReadAhead {
  public:
   /// Brings a part of an extent into the page cache; called from one thread.
   using Fetch = std::function<void(const FileExtent&)>;
 
-  /// The files must stay open until the end. `window` is in bytes. Without memory for a thread, nothing is
-  /// fetched.
+  /// The files must stay open until the end. `window` is in bytes. Where no thread can be had nothing is
+  /// fetched, and nobody waits.
   ReadAhead(std::vector<FileExtent> extents, int64_t window, Fetch fetch = pages());
   /// Waits for the part that is being fetched, and for no more.
   ~ReadAhead();
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
-  /// Somebody begins to read at `position`; what lies before it is not fetched any more. From any thread, in
-  /// any order: the furthest counts.
-  void reached(int64_t position);
+  /// Somebody is about to read positions [begin, end): returns when they have been fetched, as far as a
+  /// window from the furthest `begin` of all reaches. From any thread, in any order.
+  void wait_for(int64_t begin, int64_t end);
 
   /// What is fetched at a time, at most: between multiples of it in the file.
   static constexpr int64_t kPart = int64_t{2} << 20;
@@ -41,17 +40,17 @@ class ReadAhead {
   static Fetch pages();
   void run();
   bool fetch_extent(const FileExtent& extent, int64_t first);
-  /// Where to go on: `position`, or where readers are beyond it, once that is within the window; nullopt:
-  /// end.
-  std::optional<int64_t> next(int64_t position);
+  /// All before `position` is fetched. Waits for its turn; false: end.
+  bool go_on(int64_t position);
 
   std::vector<FileExtent> extents_;
   int64_t window_ = 0;
   Fetch fetch_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  int64_t reached_ = 0;
-  bool ended_ = false;
+  int64_t reached_ = 0;  // by the furthest reader
+  int64_t fetched_ = 0;
+  bool ended_ = false;  // nothing more will be fetched
   std::thread thread_;
 };
 

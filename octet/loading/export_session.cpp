@@ -138,7 +138,7 @@ void ExportSession::measure(PieceRange batch) {
   }
   std::vector<TileResult> found(tiles.size());
   for_each(tiles.size(), [&](size_t i, const Worker& worker) {
-    ahead_->reached(tiles[i]);
+    ahead_->wait_for(tiles[i]);
     const Window window(parts_.bindings, tiles[i], nullptr, scales_[tiles[i].piece]);
     found[i] = filler(window.bindings()).measure(in_window(tiles[i]), worker.in, window.view());
   });
@@ -161,7 +161,7 @@ void ExportSession::fill(PieceRange batch) {
 }
 
 TileResult ExportSession::write_tile(const Tile& tile, const Worker& worker) {
-  ahead_->reached(tile);
+  ahead_->wait_for(tile);
   const Window window(parts_.bindings, tile, worker.out.data(), scales_[tile.piece]);
   const QuantMatrixView& view = window.view();
   const TileResult result = filler(window.bindings()).fill(in_window(tile), worker.in, view);

@@ -38,10 +38,10 @@ LoadAhead::LoadAhead(const WeightSource& source, const Bindings& bindings, int64
   if (!extents.empty()) ahead_ = std::make_unique<ReadAhead>(std::move(extents), window);
 }
 
-void LoadAhead::reached(const Tile& tile) {
+void LoadAhead::wait_for(const Tile& tile) {
   if (ahead_ == nullptr) return;
   const Place& place = places_[tile.piece];
-  ahead_->reached(place.begin + place.row_bytes * tile.begin);
+  ahead_->wait_for(place.begin + place.row_bytes * tile.begin, place.begin + place.row_bytes * tile.end);
 }
 
 }  // namespace octet

@@ -22,8 +22,8 @@ class LoadAhead {
   /// bindings must outlive it.
   LoadAhead(const WeightSource& source, const Bindings& bindings, int64_t window);
 
-  /// A worker begins to read this tile. From any thread.
-  void reached(const Tile& tile);
+  /// A worker is about to read this tile: returns when it has been fetched. From any thread.
+  void wait_for(const Tile& tile);
 
  private:
   /// Of a piece, on the line of all bytes.

@@ -124,7 +124,7 @@ void LoadSession::measure(PieceRange batch) {
   }
   std::vector<TileResult> found(tiles.size());
   for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
-    ahead_->reached(tiles[i]);
+    ahead_->wait_for(tiles[i]);
     found[i] = filler_.measure(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
@@ -136,7 +136,7 @@ void LoadSession::fill(PieceRange batch) {
   for (size_t i = batch.first; i < batch.second; ++i) filler_.append_tiles(i, tiles);
   std::vector<TileResult> found(tiles.size());
   for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
-    ahead_->reached(tiles[i]);
+    ahead_->wait_for(tiles[i]);
     found[i] = filler_.fill(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);

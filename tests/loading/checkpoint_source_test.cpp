@@ -64,6 +64,30 @@ TEST(CheckpointSource, OneFileAndShardsLoadToTheSameBytes) {
   EXPECT_EQ(load(single.path()), load(sharded.path()));
 }
 
+TEST(CheckpointSource, AnExtentGoesFromTheFirstByteOfABlockToItsLast) {
+  const MemorySource source = weights();
+  const TempFolder folder;
+  write_file(folder.path() / "model.safetensors", source, 0, 3);
+  const Checkpoint checkpoint(folder.path());
+  const CheckpointSource from(checkpoint);
+  for (const SourceTensor& tensor : from.tensors()) {
+    const IndexRange rows = {.begin = 2, .end = 5};
+    const IndexRange cols =
+        tensor.name == "norm.weight" ? IndexRange{.begin = 0, .end = 1} : IndexRange{.begin = 3, .end = 33};
+    const auto extent = from.extent(tensor, rows, cols);
+    ASSERT_TRUE(extent);
+    std::vector<std::byte> bytes(static_cast<size_t>(extent->length));
+    extent->file->read_at(extent->offset, bytes);
+    const auto row = static_cast<size_t>(tensor.bytes() / tensor.rows());
+    const auto begin = 2 * row + static_cast<size_t>(cols.begin * dtype_size(tensor.dtype));
+    const std::vector<std::byte>& all = source.bytes(tensor.name);
+    ASSERT_EQ(bytes.size(), 5 * row - begin);
+    EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), all.begin() + static_cast<std::ptrdiff_t>(begin)));
+  }
+  EXPECT_THROW((void)from.extent(from.tensors().front(), {.begin = 69, .end = 71}, {.begin = 0, .end = 33}),
+               ArgumentError);
+}
+
 TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
   const MemorySource source = weights();
   const TempFolder folder;

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "octet/base/page_fetcher.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "octet/base/error.h"
+#include "tests/support/temp_folder.h"
+
+namespace octet {
+namespace {
+
+constexpr int64_t kSize = (int64_t{12} << 20) + 77;
+
+/// Pages of [begin, end) that are in the page cache.
+int64_t resident(const FileReader& file, int64_t begin, int64_t end) {
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  begin = begin / page * page;
+  const auto length = static_cast<size_t>(end - begin);
+  void* pages = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, file.descriptor(), begin);
+  std::vector<unsigned char> marks((length + static_cast<size_t>(page) - 1) / static_cast<size_t>(page));
+  ::mincore(pages, length, marks.data());
+  ::munmap(pages, length);
+  return std::ranges::count_if(marks, [](unsigned char mark) { return (mark & 1) != 0; });
+}
+
+/// False where the file system keeps its files in memory, so that nothing can be fetched.
+bool drop(const FileReader& file) {
+  ::fsync(file.descriptor());
+  file.drop_cache(0, file.size());
+  return resident(file, 0, file.size()) == 0;
+}
+
+TEST(PageFetcher, BringsWhatItIsAskedForIntoThePageCacheAndNotAllOfTheFile) {
+  const TempFolder folder;
+  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  if (!drop(file)) GTEST_SKIP() << "this file system keeps its files in memory";
+  PageFetcher fetcher;
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  constexpr int64_t kBegin = 5000;
+  constexpr int64_t kEnd = int64_t{1} << 20;
+  fetcher.fetch({.file = &file, .offset = kBegin, .length = kEnd - kBegin});
+  EXPECT_EQ(resident(file, kBegin, kEnd), (kEnd - kBegin / page * page) / page);
+}
+
+TEST(PageFetcher, PassesOverWhatLiesBehindTheEndOfTheFileAsItIsNow) {
+  const TempFolder folder;
+  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  PageFetcher fetcher;
+  fetcher.fetch({.file = &file, .offset = kSize - 10, .length = 1 << 20});
+  fetcher.fetch({.file = &file, .offset = kSize + 5, .length = 1 << 20});
+  std::filesystem::resize_file(folder.path() / "a", 10);
+  fetcher.fetch({.file = &file, .offset = 0, .length = kSize});  // no signal, no error
+  fetcher.fetch({.file = &file, .offset = 1 << 20, .length = 1 << 20});
+  std::vector<std::byte> bytes(20);
+  EXPECT_THROW(file.read_at(0, bytes), FormatError);  // that is for the reader
+}
+
+TEST(PageFetcher, GoesFromFileToFileAndToOneThatIsAnothersByName) {
+  const TempFolder folder;
+  const FileReader first(folder.write("a", std::string(kSize, 'x')));
+  const FileReader second(folder.write("b", std::string(kSize, 'y')));
+  if (!drop(first) || !drop(second)) GTEST_SKIP() << "this file system keeps its files in memory";
+  std::filesystem::remove(folder.path() / "b");
+  PageFetcher fetcher;
+  for (const FileReader* file : {&first, &second, &first}) {
+    fetcher.fetch({.file = file, .offset = 0, .length = kSize});
+    EXPECT_EQ(resident(*file, 0, kSize), kSize / ::sysconf(_SC_PAGESIZE) + 1);
+  }
+}
+
+}  // namespace
+}  // namespace octet
