@@ -87,25 +87,19 @@ def contenders(setup, peers):
         yield "llama.cpp Q8_0", [setup.gguf("Q8_0")], lambda: llama_seconds(setup, "Q8_0")
 
 
-def touched_memory(size):
-    """To be freed right before a start. The host of a virtual machine takes back what lies free, and to have a GB of it
-    again costs a start of any program one to three seconds, which is no property of the program."""
-    memory = mmap.mmap(-1, size)
-    memory.madvise(mmap.MADV_HUGEPAGE)
-    for page in range(0, size, mmap.PAGESIZE):
-        memory[page] = 1
-    return memory
-
-
 def measure(setup, peers):
-    """Name -> seconds "cold" and "warm", and "read": reading the same files cold and doing nothing."""
+    """Name -> seconds "cold" and "warm", and "read": reading the same files cold and doing nothing.
+
+    The host of a virtual machine takes back what lies free, and to have a GB of it again costs a start of any program one to
+    three seconds, which is no property of the program. So each is first started cold once uncounted, and then takes what
+    it has just given back."""
     result = {}
     for name, files, start in contenders(setup, peers):
-        result[name] = {}
-        for what, work in (("cold", start), ("warm", start), ("read", lambda files=files: read_alone(files))):
-            with touched_memory(sum(path.stat().st_size for path in files)):
-                read_alone(files)  # what is dropped then is free memory as well
-                if what != "warm":
-                    make_cold(files)
-            result[name][what] = work()
+        read_alone(files)
+        make_cold(files)
+        start()
+        make_cold(files)
+        result[name] = {"cold": start(), "warm": start()}
+        make_cold(files)
+        result[name]["read"] = read_alone(files)
     return result
