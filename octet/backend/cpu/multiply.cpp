@@ -153,7 +153,7 @@ void CpuMultiply::plan_columns(Call& call, const ScalePart* grid) {
 void CpuMultiply::reserve_cells(int64_t bytes) {
   if (cells_.bytes() >= bytes) return;
   cells_.reset();
-  cells_ = Buffer(machine_.allocator, machine_.ledger, "workspace", bytes);
+  cells_ = Buffer(machine_.allocator, machine_.ledger, "workspace", std::max(bytes, kPackBytes));
 }
 
 /// Few rows each thread packs for itself: they are in its cache then, and it waits for nobody.
