@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """FP8Linear against torch, paired: each figure is the median over rounds in which octet, F.linear in bfloat16 and
-torch._scaled_mm take turns, each timed call right after one of the same contender over another weight. Through Python,
-the quantization of the activations included. Weights are cold: copies rotate through 256 MiB. Also the share of what the
-vector units reach in a loop of multiplications alone, taken in the same rounds, how many times _scaled_mm that loop would
-be, and the time of a call that has next to nothing to multiply.
+torch._scaled_mm take turns, in every order equally often, each timed call right after one of the same contender over
+another weight. Through Python, the quantization of the activations included. Weights are cold: copies rotate through 256
+MiB. Also the share of what the vector units reach in a loop of multiplications alone, taken in the same rounds, how many
+times _scaled_mm that loop would be, and the time of a call that has next to nothing to multiply.
 
     PYTHONPATH=build/dev/python python bench/fp8_gemm_torch.py [--quick] [--one-thread] [--json FILE]
 
@@ -12,6 +12,7 @@ be, and the time of a call that has next to nothing to multiply.
 is shared with other work, whose waits it leaves out.
 """
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -28,7 +29,7 @@ SHAPES = ((2048, 2048), (8192, 2048), (4096, 14336))  # N x K
 TOKENS = (1, 8, 64, 512)
 COLD_BYTES = 256 << 20
 ROUND_SECONDS = 2.0  # of one contender of one case; a slower one gets one call
-ROUNDS = 15
+ROUNDS = 30
 
 
 class Stopwatch:
@@ -92,8 +93,10 @@ def measure(case: Case, tokens: int, rounds: int, watch: Stopwatch) -> dict:
     times = {name: [] for name in contenders}
     shares, ceilings = [], []
     work = 2.0 * tokens * case.n * case.k
-    for _ in range(rounds):
-        for name, call in contenders.items():
+    # What ran before leaves caches and threads in one state or another.
+    orders = list(itertools.permutations(contenders.items()))
+    for turn in range(rounds):
+        for name, call in orders[turn % len(orders)]:
             if sum(times[name]) < ROUND_SECONDS:
                 case.turn += 1
                 call(x)  # not timed: its threads are awake, its memory is at hand, whoever's turn it was before
