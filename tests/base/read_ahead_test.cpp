@@ -101,7 +101,8 @@ TEST_F(ReadAheadTest, EndsWithoutFetchingTheRestWhenItsReadersGiveUp) {
   {
     ReadAhead ahead(extents, kPart, fetch);
   }
-  EXPECT_LE(fetched(), kPart);
+  EXPECT_LT(fetched(), 2 * kPart);  // what fits the window, and no more
+  parts.clear();
   {
     ReadAhead ahead(extents, total, [&](const FileExtent& part) {
       fetch(part);
