@@ -25,6 +25,7 @@ struct Options {
   int64_t query_heads = 32;
   int64_t key_heads = 8;
   int64_t head_dim = 128;
+  std::vector<int64_t> rows = {1, 128};
 };
 
 class AttentionBench {
@@ -165,11 +166,12 @@ int run(int argc, char** argv) {
   app.add_option("--query-heads", options.query_heads, "query heads (32)")->check(CLI::PositiveNumber);
   app.add_option("--key-heads", options.key_heads, "key heads (8)")->check(CLI::PositiveNumber);
   app.add_option("--head-dim", options.head_dim, "size of a head (128)")->check(CLI::PositiveNumber);
+  app.add_option("--rows", options.rows, "query rows of a call (1 128)")->check(CLI::PositiveNumber);
   CLI11_PARSE(app, argc, argv);
   AttentionBench bench(options);
   bench.print_machine();
   for (const DType dtype : {DType::kBF16, DType::kF8E4M3, DType::kF32}) {
-    for (const int64_t rows : {int64_t{1}, int64_t{128}}) {
+    for (const int64_t rows : options.rows) {
       if (rows <= options.context) bench.run(dtype, rows);
     }
   }

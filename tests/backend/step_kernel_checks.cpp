@@ -73,7 +73,8 @@ struct Memory {
   std::vector<float> total;
 
   explicit Memory(int64_t head_dim) : stride((head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding) {
-    scratch.resize(static_cast<size_t>((kTileQueries + 2 * kChunkKeys) * stride + kTileQueries * kChunkKeys));
+    scratch.resize(static_cast<size_t>(kTileQueries * stride + 2 * kChunkKeys * widened_stride(stride) +
+                                       (kTileQueries + 2) * kChunkKeys));
     part.resize(static_cast<size_t>(kTileQueries * (2 + stride)));
     total.assign(part.size(), 0.0F);
     std::fill_n(total.begin(), kTileQueries, -std::numeric_limits<float>::infinity());
@@ -84,11 +85,15 @@ struct Memory {
             .out = memory.data() + 2 * kTileQueries};
   }
   void attend(const AttentionKernels& kernels, const AttentionTile& tile) {
-    float* at = scratch.data();
-    const AttentionScratch working = {.q = at,
-                                      .keys = at + kTileQueries * stride,
-                                      .values = at + (kTileQueries + kChunkKeys) * stride,
-                                      .scores = at + (kTileQueries + 2 * kChunkKeys) * stride};
+    float* keys = scratch.data() + kTileQueries * stride;
+    float* values = keys + kChunkKeys * widened_stride(stride);
+    float* scores = values + kChunkKeys * widened_stride(stride);
+    const AttentionScratch working = {.q = scratch.data(),
+                                      .keys = keys,
+                                      .values = values,
+                                      .scores = scores,
+                                      .key_scales = scores + kTileQueries * kChunkKeys,
+                                      .value_scales = scores + (kTileQueries + 1) * kChunkKeys};
     for (int64_t p = 0; p * kPartitionKeys < kKeys; ++p) {
       kernels.partition(tile, p, working, state(part));
       kernels.merge(tile, state(part), state(total));

@@ -4,177 +4,77 @@
 /// share its tile, so a query's bits depend on its own sequence alone.
 #pragma once
 
-#include "octet/backend/cpu/fp8-inl.h"
-#include "octet/backend/cpu/lanes-inl.h"
-#include "octet/backend/cpu/ops_kernels.h"
+#include "octet/backend/cpu/attention_cache-inl.h"
 
 namespace octet::OCTET_ISA {
 namespace lanes {
 
 inline constexpr float kMinusInfinity = -__builtin_inff();
 
-inline int64_t padded(int64_t head_dim) {
-  return (head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding;
-}
-
-/// The keys [begin, end) of a chunk, counted from its first.
-struct Span {
-  int64_t begin;
-  int64_t end;
-};
-inline Span span_in_chunk(int64_t begin, int64_t end, int64_t chunk) {
-  const int64_t first = chunk * kChunkKeys;
-  return {begin > first ? begin - first : 0, end < first + kChunkKeys ? end - first : kChunkKeys};
-}
-
-/// Index of the key's vector (and of its scale) in the cache.
-inline int64_t vector_of(const AttentionTile& tile, int64_t position) {
-  const int64_t block = tile.blocks[position / tile.block_size];
-  return (block * tile.heads + tile.head) * tile.block_size + position % tile.block_size;
-}
-
-inline void prefetch_bytes(const std::byte* from, int64_t bytes) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
-}
-
-/// scale * codes, for the codes that kv_store writes: finite ones. The bits of a code moved to those of a
-/// float32 make its value times a power of two, which the scale takes back; a scale too large for that goes
-/// the long way.
+/// from, so that compilers read there again: kept in registers it would push out sums.
 template <class T>
-inline F32 widen_scaled(const T* from, float scale) {
-  return widen(from) * scale;
-}
-template <int kExponentBits>
-inline F32 widen_code_bits(const void* from, float scale) {
-  constexpr int32_t kKept = static_cast<int32_t>(0x80000000U | (0x7fU << (16 + kExponentBits)));
-  const I32 codes = load_signed_bytes(from);  // copies of the sign before it
-  return as_float((codes << (16 + kExponentBits)) & kKept) * scale;
-}
-inline constexpr float kLargestShiftedScale = 128.0F;
-inline F32 widen_shifted(const float8_e4m3* from, float scale) {
-  return widen_code_bits<4>(from, scale * 0x1p120F);
-}
-inline F32 widen_shifted(const float8_e5m2* from, float scale) {
-  return widen_code_bits<5>(from, scale * 0x1p112F);
+[[gnu::always_inline]] inline const T* read_anew(const T* from) {
+  asm("" : "+r"(from));
+  return from;
 }
 
-/// One vector of the cache to a row of float32, padded with zeros.
-template <class T>
-inline void widen_vector(const T* from, int64_t head_dim, float scale, float* into) {
-  int64_t d = 0;
-  if constexpr (sizeof(T) == 1) {
-    if (scale < kLargestShiftedScale) {
-      for (; d + kLanes <= head_dim; d += kLanes) save(into + d, widen_shifted(from + d, scale));
-    }
-    for (; d + kLanes <= head_dim; d += kLanes) save(into + d, widen_scaled(from + d, scale));
-  } else {
-    for (; d + kLanes <= head_dim; d += kLanes) save(into + d, widen(from + d));
-  }
-  if (d < head_dim) save(into + d, widen_part(from + d, head_dim - d) * scale);
-  for (d = d < head_dim ? d + kLanes : d; d < padded(head_dim); d += kLanes) save(into + d, F32{});
+/// Keys that are scored together: as many sums as hide the latency of a multiply-add and stay in registers.
+constexpr int keys_at_once(int queries) {
+  return queries == 4 ? (kLanes == 16 ? 4 : 3) : 8 / queries;
 }
 
-/// Widens the vectors of a chunk, block by block of the cache; those needed next are asked for meanwhile: the
-/// chunk's values, or the keys that follow it.
-template <class T>
-inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, bool is_keys, float* rows) {
-  const std::byte* data = is_keys ? tile.keys : tile.values;
-  const std::byte* other = is_keys ? tile.values : tile.keys;
-  const int64_t ahead_by = is_keys || tile.end[tile.count - 1] < (chunk + 2) * kChunkKeys ? 0 : kChunkKeys;
-  const float* scales = is_keys ? tile.key_scales : tile.value_scales;
-  const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
-  for (int64_t j = span.begin; j < span.end;) {
-    const int64_t position = chunk * kChunkKeys + j;
-    int64_t vector = vector_of(tile, position);
-    const int64_t left = tile.block_size - position % tile.block_size;  // in this block
-    const int64_t end = j + left < span.end ? j + left : span.end;
-    const std::byte* ahead = other + vector_of(tile, position + ahead_by) * bytes;
-    for (; j < end; ++j, ++vector, ahead += bytes) {
-      prefetch_bytes(ahead, bytes);
-      widen_vector(reinterpret_cast<const T*>(data + vector * bytes), tile.head_dim,
-                   sizeof(T) == 1 ? scales[vector] : 1.0F, rows + j * padded(tile.head_dim));
-    }
-  }
-}
-
-/// Keys or values in float32 rows, as widen_chunk leaves them: key j of the chunk is row j.
-struct WidenedRows {
-  const float* rows;
-  int64_t stride;
-
-  struct Vector {
-    const float* from;
-    [[gnu::always_inline]] F32 at(int64_t d) const { return load<F32>(from + d); }
-  };
-  [[gnu::always_inline]] Vector vector(int64_t j) const { return {rows + j * stride}; }
-  void prefetch(int64_t /*j*/) const {}
-  void prefetch_at(int64_t /*j*/, int64_t /*d*/) const {}
-};
-
-/// The same where they lie in the cache, those of one block, widened at each use: bit for bit what
-/// widen_chunk makes of them.
-template <class T>
-struct CachedRows {
-  const T* first;       // of key `begin` of the chunk
-  const float* scales;  // from that key on, below kLargestShiftedScale
-  int64_t begin;
-  int64_t head_dim;
-  const std::byte* ahead;  // what is needed next: asked for meanwhile
-
-  struct Vector {
-    const T* from;
-    float scale;
-    [[gnu::always_inline]] F32 at(int64_t d) const {
-      if constexpr (sizeof(T) == 1) return widen_shifted(from + d, scale);
-      return widen(from + d);
-    }
-  };
-  [[gnu::always_inline]] Vector vector(int64_t j) const {
-    return {first + (j - begin) * head_dim, sizeof(T) == 1 ? scales[j - begin] : 1.0F};
-  }
-  void prefetch(int64_t j) const {
-    const int64_t bytes = head_dim * static_cast<int64_t>(sizeof(T));
-    prefetch_bytes(ahead + (j - begin) * bytes, bytes);
-  }
-  /// One line of it.
-  [[gnu::always_inline]] void prefetch_at(int64_t j, int64_t d) const {
-    __builtin_prefetch(ahead + ((j - begin) * head_dim + d) * static_cast<int64_t>(sizeof(T)), 0, 2);
-  }
-};
-
-/// Scores of `kQueries` queries with kLanes / kQueries keys each, from key j of the chunk on.
-template <int kQueries, class Rows>
-inline void score_block(const float* q, const Rows& rows, int64_t j, int64_t stride, float* scores) {
-  constexpr int kKeys = kLanes / kQueries;
-  F32 sums[kLanes] = {};
-  typename Rows::Vector vectors[kKeys];
-  for (int k = 0; k < kKeys; ++k) vectors[k] = rows.vector(j + k);
-  for (int64_t d = 0; d < stride; d += kLanes) {
-    F32 key[kKeys];
-    for (int k = 0; k < kKeys; ++k) key[k] = vectors[k].at(d);
+/// Dot products of `kQueries` queries with kKeys keys each, from key j of the chunk on.
+template <int kQueries, int kKeys, class Rows>
+[[gnu::always_inline]] inline void score_block(const float* q, const Rows& rows, int64_t j, int64_t stride,
+                                               float* scores) {
+  using Group = lanes::Group<typename Rows::Element>;
+  constexpr int kApart = kKeys == 3 ? 4 : kKeys;  // so that no query's sums end up in two vectors
+  constexpr int kSums = (kQueries * kApart + kLanes - 1) / kLanes * kLanes;
+  F32 sums[kSums] = {};
+  const auto add = [&](const F32(&key)[kKeys], int64_t d) __attribute__((always_inline)) {
     for (int m = 0; m < kQueries; ++m) {
-      const F32 query = in_register(load<F32>(q + m * stride + d));
-      for (int k = 0; k < kKeys; ++k) sums[m * kKeys + k] = fma(query, key[k], sums[m * kKeys + k]);
+      add_products<kKeys>(q + m * stride + d, key, sums + m * kApart);
+    }
+  };
+  const typename Rows::Element* vectors[kKeys];
+  for (int k = 0; k < kKeys; ++k) vectors[k] = rows.vector(j + k);
+  F32 key[kKeys];
+  int64_t d = 0;
+  for (; d < rows.grouped_size(); d += Group::kVectors * kLanes) {
+#pragma GCC unroll 4
+    for (int p = 0; p < Group::kVectors; ++p) {
+      for (int k = 0; k < kKeys; ++k) key[k] = Group(read_anew(vectors[k]) + d).vector(p);
+      add(key, d + p * kLanes);
     }
   }
-  float dots[kLanes];
-  save(dots, sum_each(sums));
+  for (; d < stride; d += kLanes) {
+    for (int k = 0; k < kKeys; ++k) key[k] = widen_in_order(vectors[k] + d);
+    add(key, d);
+  }
+  float dots[kSums];
+  for (int i = 0; i < kSums; i += kLanes) save(dots + i, sum_each(sums + i));
   for (int m = 0; m < kQueries; ++m) {
-    __builtin_memcpy(scores + m * kChunkKeys + j, dots + m * kKeys, kKeys * sizeof(float));
+    __builtin_memcpy(scores + m * kChunkKeys + j, dots + m * kApart, kKeys * sizeof(float));
   }
 }
 
 template <int kQueries, class Rows>
-inline void score_queries(const AttentionTile& tile, const AttentionScratch& scratch, int first, Span span,
-                          const Rows& rows) {
+[[gnu::noinline]] void score_queries(const AttentionTile& tile, const AttentionScratch& scratch, int first,
+                                     Span span, const Rows& rows) {
+  constexpr int kKeys = keys_at_once(kQueries);
   const int64_t stride = padded(tile.head_dim);
-  constexpr int64_t kKeys = kLanes / kQueries;
-  for (int64_t j = span.begin / kKeys * kKeys; j < span.end; j += kKeys) {
-    if (first == 0) {
-      for (int64_t k = j; k < j + kKeys; ++k) rows.prefetch(k);
-    }
-    score_block<kQueries>(scratch.q + first * stride, rows, j, stride, scratch.scores + first * kChunkKeys);
-  }
+  const float* q = scratch.q + first * stride;
+  float* scores = scratch.scores + first * kChunkKeys;
+  const auto score = [&]<int kCount>(int64_t j) __attribute__((always_inline)) {
+    for (int64_t k = j; first == 0 && k < j + kCount; ++k) rows.prefetch(k);
+    score_block<kQueries, kCount>(q, rows, j, stride, scores);
+  };
+  int64_t j = span.begin;
+  const auto left = [&] { return span.end - j; };
+  // Four are two and two rather than three and one, whose sums would wait for each other.
+  for (; left() >= kKeys && (kKeys != 3 || left() != 4); j += kKeys) score.template operator()<kKeys>(j);
+  for (; j + 2 <= span.end; j += 2) score.template operator()<2>(j);
+  if (j < span.end) score.template operator()<1>(j);
 }
 
 template <class Rows>
@@ -182,22 +82,30 @@ inline void score_chunk(const AttentionTile& tile, const AttentionScratch& scrat
                         const Rows& rows) {
   int m = 0;
   for (; m + 4 <= tile.count; m += 4) score_queries<4>(tile, scratch, m, span, rows);
-  for (; m < tile.count; ++m) score_queries<1>(tile, scratch, m, span, rows);
+  if (m + 2 <= tile.count) {
+    score_queries<2>(tile, scratch, m, span, rows);
+    m += 2;
+  }
+  if (m < tile.count) score_queries<1>(tile, scratch, m, span, rows);
 }
 
-inline float sum_of_lanes(F32 v) {
-  const F32 only[kLanes] = {v};
-  return sum_each(only)[0];
-}
-
-/// Turns the scores of one query into weights relative to the largest so far and scales what was summed
-/// before.
-inline void soften(const AttentionTile& tile, float* scores, Span span, const AttentionState& state, int m) {
+/// Turns the dot products of one query into weights relative to the largest score so far and scales what was
+/// summed before.
+template <class T>
+inline void soften(const AttentionTile& tile, const AttentionScratch& scratch, Span span,
+                   const AttentionState& state, int m) {
+  float* scores = scratch.scores + m * kChunkKeys;
+  const bool whole = span.end - span.begin == kChunkKeys;
   F32 most = splat(kMinusInfinity);
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
-    const I32 number = lane_numbers() + static_cast<int32_t>(j);
-    const I32 seen = (number >= static_cast<int32_t>(span.begin)) & (number < static_cast<int32_t>(span.end));
-    const F32 score = seen ? load<F32>(scores + j) * tile.scale : splat(kMinusInfinity);
+    F32 score = load<F32>(scores + j) * Units<T>::kScore * tile.scale;
+    if constexpr (sizeof(T) == 1) score *= load<F32>(scratch.key_scales + j);
+    if (!whole) {
+      const I32 number = lane_numbers() + static_cast<int32_t>(j);
+      const I32 seen =
+          (number >= static_cast<int32_t>(span.begin)) & (number < static_cast<int32_t>(span.end));
+      score = seen ? score : splat(kMinusInfinity);
+    }
     save(scores + j, score);
     most = max(score, most);
   }
@@ -206,13 +114,13 @@ inline void soften(const AttentionTile& tile, float* scores, Span span, const At
   const float now = chunk_largest > before ? chunk_largest : before;
   F32 total{};
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
-    const F32 score = load<F32>(scores + j);
-    const F32 weight = exp(score - now);
-    save(scores + j, weight);
+    F32 weight = exp_below_one(load<F32>(scores + j) - now);
     total += weight;
+    if constexpr (sizeof(T) == 1) weight *= load<F32>(scratch.value_scales + j);
+    save(scores + j, weight);
   }
   const float sum = sum_of_lanes(total);
-  const float shrink = before < now ? exp(splat(before - now))[0] : 1.0F;
+  const float shrink = before < now ? exp_below_one(splat(before - now))[0] : 1.0F;
   state.sum[m] = state.sum[m] * shrink + sum;
   state.largest[m] = now;
   if (shrink == 1.0F) return;
@@ -220,78 +128,127 @@ inline void soften(const AttentionTile& tile, float* scores, Span span, const At
   for (int64_t d = 0; d < padded(tile.head_dim); d += kLanes) save(out + d, load<F32>(out + d) * shrink);
 }
 
-/// out += weights * values for kQueries queries and kVectors vectors of columns from d on.
-template <int kQueries, int kVectors, class Rows>
-inline void add_values(const float* weights, const Rows& rows, Span span, int64_t d, int64_t stride,
-                       float* out) {
+/// out += weights * values for kQueries queries and kGroups groups of columns from d on: of each group the
+/// vectors kFirst, kFirst + kStep, ...
+template <int kQueries, int kGroups, int kFirst, int kStep, class Rows>
+[[gnu::noinline]] void add_values(const float* weights, const Rows& rows, Span span, int64_t d,
+                                  int64_t stride, float* out) {
+  using Group = lanes::Group<typename Rows::Element>;
+  constexpr int kParts = Group::kVectors / kStep;
+  constexpr int kVectors = kGroups * kParts;
+  const auto place = [&](int v) __attribute__((always_inline)) {
+    return d + (v / kParts * Group::kVectors + kFirst + v % kParts * kStep) * kLanes;
+  };
   F32 sums[kQueries][kVectors];
+#pragma GCC unroll 8
   for (int m = 0; m < kQueries; ++m) {
-    for (int v = 0; v < kVectors; ++v) sums[m][v] = load<F32>(out + m * stride + d + v * kLanes);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[m][v] = load<F32>(out + m * stride + place(v));
   }
   for (int64_t j = span.begin; j < span.end; ++j) {
-    const typename Rows::Vector vector = rows.vector(j);
-    if (kVectors > 1) rows.prefetch_at(j, d);
+    const typename Rows::Element* vector = rows.vector(j);
+    if (kFirst == 0) rows.prefetch_at(j, d);
     F32 value[kVectors];
-    for (int v = 0; v < kVectors; ++v) value[v] = vector.at(d + v * kLanes);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      value[v] =
+          Group(vector + d + v / kParts * Group::kVectors * kLanes).vector(kFirst + v % kParts * kStep);
+    }
+#pragma GCC unroll 8
     for (int m = 0; m < kQueries; ++m) {
-      const F32 weight = splat(weights[m * kChunkKeys + j]);
-      for (int v = 0; v < kVectors; ++v) sums[m][v] = fma(weight, value[v], sums[m][v]);
+      const float* weight = weights + m * kChunkKeys + j;
+      if constexpr (kVectors == 1) {
+        sums[m][0] = fma(splat(*weight), value[0], sums[m][0]);
+      } else {
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; v += 2) {
+          add_scaled(weight, value[v], value[v + 1], sums[m][v], sums[m][v + 1]);
+        }
+      }
     }
   }
+#pragma GCC unroll 8
   for (int m = 0; m < kQueries; ++m) {
-    for (int v = 0; v < kVectors; ++v) save(out + m * stride + d + v * kLanes, sums[m][v]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) save(out + m * stride + place(v), sums[m][v]);
+  }
+}
+/// The same for one vector of columns that are in no group.
+template <int kQueries, class Rows>
+inline void add_rest(const float* weights, const Rows& rows, Span span, int64_t d, int64_t stride,
+                     float* out) {
+  for (int m = 0; m < kQueries; ++m) {
+    F32 sum = load<F32>(out + m * stride + d);
+    for (int64_t j = span.begin; j < span.end; ++j) {
+      sum = fma(splat(weights[m * kChunkKeys + j]), widen_in_order(rows.vector(j) + d), sum);
+    }
+    save(out + m * stride + d, sum);
   }
 }
 
-template <int kQueries, int kVectors, class Rows>
+template <int kQueries, class Rows>
 inline void add_value_columns(const AttentionTile& tile, const AttentionScratch& scratch,
-                              const AttentionState& state, int first, Span span, const Rows& rows) {
+                              const AttentionState& state, int first, Span span, Span columns,
+                              const Rows& rows) {
+  constexpr int kOfGroup = Group<typename Rows::Element>::kVectors;
+  constexpr int kAtOnce = kQueries >= 4 ? 2 : 4;  // vectors: their sums have to stay in registers
+  constexpr int kGroups = kAtOnce > kOfGroup ? kAtOnce / kOfGroup : 1;
+  constexpr int kStep = kAtOnce < kOfGroup ? kOfGroup / kAtOnce : 1;
+  constexpr int64_t kColumns = kOfGroup * kLanes;
   const int64_t stride = padded(tile.head_dim);
   const float* weights = scratch.scores + first * kChunkKeys;
   float* out = state.out + first * stride;
-  int64_t d = 0;
-  for (; d + kVectors * kLanes <= stride; d += kVectors * kLanes) {
-    add_values<kQueries, kVectors>(weights, rows, span, d, stride, out);
+  const int64_t end = rows.grouped_size() < columns.end ? rows.grouped_size() : columns.end;
+  int64_t d = columns.begin;
+  for (; d + kGroups * kColumns <= end; d += kGroups * kColumns) {
+    add_values<kQueries, kGroups, 0, kStep>(weights, rows, span, d, stride, out);
+    if constexpr (kStep > 1) add_values<kQueries, kGroups, 1, kStep>(weights, rows, span, d, stride, out);
   }
-  for (; d < stride; d += kLanes) add_values<kQueries, 1>(weights, rows, span, d, stride, out);
+  for (; d < end; d += kColumns) {
+    add_values<kQueries, 1, 0, kStep>(weights, rows, span, d, stride, out);
+    if constexpr (kStep > 1) add_values<kQueries, 1, 1, kStep>(weights, rows, span, d, stride, out);
+  }
+  for (; d < columns.end; d += kLanes) add_rest<kQueries>(weights, rows, span, d, stride, out);
 }
 
-/// Queries first .. first + 3 see the same keys of this chunk.
-inline bool same_spans(const AttentionTile& tile, int first, int64_t chunk) {
-  if (first + 4 > tile.count) return false;
+/// How many queries from `first` on are taken together: 6, 4, 2 or 1 that see the same keys of this chunk.
+inline int same_spans(const AttentionTile& tile, int first, int64_t chunk) {
   const Span one = span_in_chunk(tile.begin[first], tile.end[first], chunk);
-  for (int m = first + 1; m < first + 4; ++m) {
-    const Span other = span_in_chunk(tile.begin[m], tile.end[m], chunk);
-    if (other.begin != one.begin || other.end != one.end) return false;
+  int count = 1;
+  for (; count < 6 && first + count < tile.count; ++count) {
+    const Span other = span_in_chunk(tile.begin[first + count], tile.end[first + count], chunk);
+    if (other.begin != one.begin || other.end != one.end) break;
   }
-  return one.begin < one.end;
+  return count == 1 ? 1 : count / 2 * 2;
 }
 
-/// `part`: the keys of the chunk that `rows` has.
+/// `part`: the keys of the chunk that `rows` has; `columns`: of their vectors.
 template <class Rows>
 inline void add_chunk(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
-                      const AttentionState& state, Span part, const Rows& rows) {
+                      const AttentionState& state, Span part, Span columns, const Rows& rows) {
   for (int m = 0; m < tile.count;) {
     Span span = span_in_chunk(tile.begin[m], tile.end[m], chunk);
-    const bool same = same_spans(tile, m, chunk);
+    const int same = same_spans(tile, m, chunk);
     span.begin = span.begin > part.begin ? span.begin : part.begin;
     span.end = span.end < part.end ? span.end : part.end;
-    if (span.begin >= span.end) {
-      m += same ? 4 : 1;
-    } else if (same) {
-      add_value_columns<4, 2>(tile, scratch, state, m, span, rows);
-      m += 4;
-    } else {
-      add_value_columns<1, 4>(tile, scratch, state, m, span, rows);
-      ++m;
+    if (span.begin < span.end) {
+      if (same == 6) add_value_columns<6>(tile, scratch, state, m, span, columns, rows);
+      if (same == 4) add_value_columns<4>(tile, scratch, state, m, span, columns, rows);
+      if (same == 2) add_value_columns<2>(tile, scratch, state, m, span, columns, rows);
+      if (same == 1) add_value_columns<1>(tile, scratch, state, m, span, columns, rows);
     }
+    m += same;
   }
 }
 
-/// The queries, padded with zeros.
+/// The queries in the order of the cache's vectors, padded with zeros.
+template <class T>
 inline void copy_queries(const AttentionTile& tile, float* into) {
   for (int m = 0; m < tile.count; ++m, into += padded(tile.head_dim)) {
-    __builtin_memcpy(into, tile.q[m], static_cast<size_t>(tile.head_dim) * sizeof(float));
+    const float* q = tile.q[m];
+    for_places<T>(tile.head_dim, [&](int64_t place, int64_t element) __attribute__((always_inline)) {
+      into[place] = q[element] * Units<T>::kQuery;
+    });
     for (int64_t d = tile.head_dim; d < padded(tile.head_dim); ++d) into[d] = 0.0F;
   }
 }
@@ -309,40 +266,8 @@ inline Span seen_keys(const AttentionTile& tile, int64_t index) {
 }
 
 /// Whether the vectors of a chunk are widened where they are used: few queries share them then.
-template <class T>
-inline bool used_from_cache(const AttentionTile& tile, int64_t chunk, Span span) {
-  const int passes = tile.count / 4 + tile.count % 4;
-  if (passes > 2 || tile.head_dim % kHeadPadding != 0 || tile.block_size % kLanes != 0) return false;
-  if (sizeof(T) > 1) return true;
-  for (int64_t j = span.begin; j < span.end; ++j) {
-    const int64_t vector = vector_of(tile, chunk * kChunkKeys + j);
-    if (!(tile.key_scales[vector] < kLargestShiftedScale && tile.value_scales[vector] < kLargestShiftedScale))
-      return false;
-  }
-  return true;
-}
-
-/// Calls body(part, rows) for the keys or values of a chunk, block by block of the cache.
-template <class T, class Body>
-inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, bool is_keys, Body&& body) {
-  const std::byte* data = is_keys ? tile.keys : tile.values;
-  const std::byte* other = data;
-  const float* scales = is_keys ? tile.key_scales : tile.value_scales;
-  const int64_t ahead_by = tile.end[tile.count - 1] < (chunk + 2) * kChunkKeys ? 0 : kChunkKeys;
-  const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
-  for (int64_t j = span.begin; j < span.end;) {
-    // From the block's first key in this chunk: a group of keys that are scored together begins there, too.
-    const int64_t position = chunk * kChunkKeys + j;
-    const int64_t back = position % tile.block_size < j ? position % tile.block_size : j;
-    const int64_t vector = vector_of(tile, position - back);
-    const int64_t left = tile.block_size - position % tile.block_size;
-    const int64_t end = j + left < span.end ? j + left : span.end;
-    const CachedRows<T> rows = {reinterpret_cast<const T*>(data + vector * bytes),
-                                sizeof(T) == 1 ? scales + vector : nullptr, j - back, tile.head_dim,
-                                other + vector_of(tile, position - back + ahead_by) * bytes};
-    body(Span{j, end}, rows);
-    j = end;
-  }
+inline bool used_from_cache(const AttentionTile& tile) {
+  return tile.count <= 8 && tile.head_dim % kHeadPadding == 0;
 }
 
 /// One chunk: its scores become weights by `soften_all`, then its values are added.
@@ -353,20 +278,66 @@ inline void attend_cached(const AttentionTile& tile, int64_t chunk, const Attent
                 [&](Span part, const CachedRows<T>& rows) { score_chunk(tile, scratch, part, rows); });
   soften_all();
   for_blocks<T>(tile, chunk, all, false, [&](Span part, const CachedRows<T>& rows) {
-    add_chunk(tile, chunk, scratch, state, part, rows);
+    add_chunk(tile, chunk, scratch, state, part, {0, padded(tile.head_dim)}, rows);
   });
 }
 
+/// The chunk's values in float32, with their scales: for scales too large to be in the weights.
+template <class T>
+inline void widen_scaled_values(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
+                                Span all) {
+  const int64_t stride = padded(tile.head_dim);
+  widen_chunk<T>(tile, chunk, all, false, scratch.values);
+  for (int64_t j = all.begin; j < all.end; ++j) {
+    float* row = scratch.values + j * widened_stride(stride);
+    for (int64_t d = 0; d < stride; d += kLanes) {
+      save(row + d, load<F32>(row + d) * scratch.value_scales[j] * Units<T>::kWeight);
+    }
+    scratch.value_scales[j] = 1.0F;
+  }
+}
+
+/// Calls body(part) for parts of `all`, of `size` keys or columns: as many as stay in the first cache while
+/// all queries use them.
+template <class Body>
+inline void for_parts(Span all, int64_t size, Body&& body) {
+  for (int64_t j = all.begin; j < all.end; j += size) body(Span{j, j + size < all.end ? j + size : all.end});
+}
+
+/// The same over rows of float32. `values_are_there`: by widen_scaled_values.
 template <class T, class Soften>
-inline void attend_widened(const AttentionTile& tile, int64_t chunk, const AttentionScratch& whole,
-                           const AttentionState& state, Span all, Soften&& soften_all) {
+inline void attend_widened(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
+                           const AttentionState& state, Span all, Soften&& soften_all,
+                           bool values_are_there) {
   const bool latent = tile.values == tile.keys;  // a key is its value, too, and is widened once
   const int64_t stride = padded(tile.head_dim);
-  widen_chunk<T>(tile, chunk, all, true, whole.keys);
-  score_chunk(tile, whole, all, WidenedRows{whole.keys, stride});
+  widen_chunk<T>(tile, chunk, all, true, scratch.keys);
+  const WidenedRows keys = {scratch.keys, stride};
+  for_parts(all, 32, [&](Span part) { score_chunk(tile, scratch, part, keys); });
   soften_all();
-  if (!latent) widen_chunk<T>(tile, chunk, all, false, whole.values);
-  add_chunk(tile, chunk, whole, state, all, WidenedRows{latent ? whole.keys : whole.values, stride});
+  const bool keys_are_values = latent && !values_are_there;
+  if (!latent && !values_are_there) widen_chunk<T>(tile, chunk, all, false, scratch.values);
+  const WidenedRows values = {keys_are_values ? scratch.keys : scratch.values, stride};
+  for_parts({0, stride}, 64,
+            [&](Span columns) { add_chunk(tile, chunk, scratch, state, all, columns, values); });
+}
+
+/// Gathers what FP8 needs beside the codes. Returns whether the values' scales fit into the weights; else the
+/// values are widened here.
+template <class T>
+inline bool prepare_scales(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
+                           Span all) {
+  if constexpr (sizeof(T) > 1) return true;
+  const bool latent = tile.values == tile.keys;
+  gather_scales(tile, tile.key_scales, chunk, all, scratch.key_scales);
+  if (!gather_scales(tile, latent ? tile.key_scales : tile.value_scales, chunk, all, scratch.value_scales)) {
+    widen_scaled_values<T>(tile, chunk, scratch, all);
+    return false;
+  }
+  for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
+    save(scratch.value_scales + j, load<F32>(scratch.value_scales + j) * Units<T>::kWeight);
+  }
+  return true;
 }
 
 template <class T>
@@ -380,19 +351,20 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
   const auto values = static_cast<size_t>(tile.count * padded(tile.head_dim));
   __builtin_memset(state.out, 0, values * sizeof(float));
   if (seen.begin >= seen.end) return;
-  copy_queries(tile, scratch.q);
+  copy_queries<T>(tile, scratch.q);
   for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {
     const Span all = span_in_chunk(seen.begin, seen.end, chunk);
     const auto soften_all = [&] {
       for (int m = 0; m < tile.count; ++m) {
         const Span span = span_in_chunk(tile.begin[m], tile.end[m], chunk);
-        if (span.begin < span.end) soften(tile, scratch.scores + m * kChunkKeys, span, state, m);
+        if (span.begin < span.end) soften<T>(tile, scratch, span, state, m);
       }
     };
-    if (used_from_cache<T>(tile, chunk, all)) {
+    const bool fitting = prepare_scales<T>(tile, chunk, scratch, all);
+    if (fitting && used_from_cache(tile)) {
       attend_cached<T>(tile, chunk, scratch, state, all, soften_all);
     } else {
-      attend_widened<T>(tile, chunk, scratch, state, all, soften_all);
+      attend_widened<T>(tile, chunk, scratch, state, all, soften_all, !fitting);
     }
   }
 }
@@ -417,14 +389,21 @@ inline void merge_states(const AttentionTile& tile, const AttentionState& part, 
   }
 }
 
-inline void finish_state(const AttentionTile& tile, const AttentionState& state) {
+template <class T>
+inline void finish_rows(const AttentionTile& tile, const AttentionState& state) {
   for (int m = 0; m < tile.count; ++m) {
-    const F32 sum = splat(state.sum[m]);
-    const float* out = state.out + m * padded(tile.head_dim);
-    for_vectors(tile.head_dim, [&](int64_t d, int64_t n) __attribute__((always_inline)) {
-      narrow_some(load<F32>(out + d) / sum, tile.y[m] + d, n);
-    });
+    float* out = state.out + m * padded(tile.head_dim);
+    for (int64_t d = 0; d < padded(tile.head_dim); d += kLanes) {
+      save(out + d, load<F32>(out + d) / state.sum[m] * Units<T>::kOut);
+    }
+    float* y = tile.y[m];
+    for_places<T>(tile.head_dim, [&](int64_t place, int64_t element)
+                                     __attribute__((always_inline)) { y[element] = out[place]; });
   }
+}
+
+inline void finish_state(const AttentionTile& tile, const AttentionState& state) {
+  visit_any(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
 }
 
 }  // namespace lanes

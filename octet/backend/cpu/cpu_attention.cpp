@@ -81,7 +81,8 @@ int64_t CpuAttention::state_floats() const {
 
 void CpuAttention::reserve(int64_t head_dim) {
   stride_ = round_up(head_dim, kHeadPadding);
-  const int64_t scratch = (kTileQueries + 2 * kChunkKeys) * stride_ + kTileQueries * kChunkKeys;
+  const int64_t scratch =
+      kTileQueries * stride_ + 2 * kChunkKeys * widened_stride(stride_) + (kTileQueries + 2) * kChunkKeys;
   worker_floats_ = round_up(scratch, 16) + 2 * state_floats();
   const int64_t bytes = worker_floats_ * threads_.threads() * static_cast<int64_t>(sizeof(float));
   if (bytes > scratch_.bytes()) {
@@ -92,10 +93,15 @@ void CpuAttention::reserve(int64_t head_dim) {
 
 AttentionScratch CpuAttention::scratch_of(int worker) const {
   float* memory = reinterpret_cast<float*>(scratch_.data()) + worker * worker_floats_ + 2 * state_floats();
+  float* keys = memory + kTileQueries * stride_;
+  float* values = keys + kChunkKeys * widened_stride(stride_);
+  float* scores = values + kChunkKeys * widened_stride(stride_);
   return {.q = memory,
-          .keys = memory + kTileQueries * stride_,
-          .values = memory + (kTileQueries + kChunkKeys) * stride_,
-          .scores = memory + (kTileQueries + 2 * kChunkKeys) * stride_};
+          .keys = keys,
+          .values = values,
+          .scores = scores,
+          .key_scales = scores + kTileQueries * kChunkKeys,
+          .value_scales = scores + (kTileQueries + 1) * kChunkKeys};
 }
 
 AttentionState CpuAttention::state_at(float* memory) const {

@@ -154,11 +154,17 @@ inline void narrow_some(F32 value, T* into, int64_t count) {
 
 /// The largest lane; lanes are not NaN.
 inline float largest(F32 value) {
-  float lanes[kLanes];
-  save(lanes, value);
-  float result = lanes[0];
-  for (int i = 1; i < kLanes; ++i) result = lanes[i] > result ? lanes[i] : result;
-  return result;
+  F32 most = value;
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) most = max(most, moved_down(most, half));
+  return most[0];
+}
+/// In always the same order.
+inline float sum_of_lanes(F32 value) {
+  F32 sum = value;
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) sum += moved_down(sum, half);
+  return sum[0];
 }
 inline double sum_of(F64 value) {
   double result = 0;
@@ -188,6 +194,23 @@ inline F32 exp(F32 x) {
   const I32 half = whole >> 1;  // 2^n in two steps, so that the ends of the range come out right
   const F32 result = p * as_float((half + 127) << 23) * as_float((whole - half + 127) << 23);
   return x == x ? result : x;
+}
+
+/// e^x for x <= 0 within 2 units in the last place; 0 for -infinity, 2^-124 for what is smaller than that,
+/// which beside 1 makes no difference; NaN stays.
+inline F32 exp_below_one(F32 x) {
+  const F32 inside = max(splat(-85.95F), x);  // keeps NaN
+  const F32 magic = splat(0x1.8p23F);
+  const F32 shifted = fma(inside, splat(0x1.715476p+0F), magic);
+  const F32 n = shifted - magic;
+  const F32 r = fma(n, splat(-0x1.7f7d1cp-20F), fma(n, splat(-0x1.62e4p-1F), inside));
+  F32 p = fma(r, splat(0x1.6850e4p-10F), splat(0x1.123bccp-7F));
+  p = fma(p, r, splat(0x1.555b98p-5F));
+  p = fma(p, r, splat(0x1.55548ep-3F));
+  p = fma(p, r, splat(0x1.fffff8p-2F));
+  p = fma(p * r, r, r) + 1.0F;
+  const F32 power = as_float((as_int(shifted) << 23) + (127 << 23));
+  return as_float(as_int(p * power) & (x != -__builtin_inff()));
 }
 
 }  // namespace octet::OCTET_ISA::lanes

@@ -26,10 +26,33 @@ inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }
-/// v, loaded once for all its uses: compilers else load it again for each.
-inline F32 in_register(F32 v) {
-  asm("" : "+x"(v));
-  return v;
+/// sums[i] += the vector at `at` * factors[i]. For three in the registers where the sums are: twelve sums,
+/// three factors and this vector are all there are.
+template <int n>
+[[gnu::always_inline]] inline void add_products(const float* at, const F32* factors, F32* sums) {
+  F32 factor;
+  if constexpr (n == 3) {
+    asm("vmovups %[at], %[factor]\n\t"
+        "vfmadd231ps %[factor], %[a], %[first]\n\t"
+        "vfmadd231ps %[factor], %[b], %[second]\n\t"
+        "vfmadd231ps %[factor], %[c], %[third]"
+        : [first] "+x"(sums[0]), [second] "+x"(sums[1]), [third] "+x"(sums[2]), [factor] "=&x"(factor)
+        : [a] "x"(factors[0]), [b] "x"(factors[1]), [c] "x"(factors[2]),
+          [at] "m"(*reinterpret_cast<const float(*)[kLanes]>(at)));
+  } else {
+    __builtin_memcpy(&factor, at, sizeof(factor));
+    asm("" : "+x"(factor));  // loaded once: compilers else load it again for each
+    for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
+  }
+}
+/// first += *at * a, second += *at * b; like add_products.
+[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
+  F32 factor;
+  asm("vbroadcastss %[at], %[factor]\n\t"
+      "vfmadd231ps %[factor], %[a], %[first]\n\t"
+      "vfmadd231ps %[factor], %[b], %[second]"
+      : [first] "+x"(first), [second] "+x"(second), [factor] "=&x"(factor)
+      : [a] "x"(a), [b] "x"(b), [at] "m"(*at));
 }
 inline F32 from_half(U16 bits) {
   return (F32)_mm256_cvtph_ps((__m128i)bits);
@@ -46,13 +69,38 @@ inline F64 high_doubles(F32 v) {
   return (F64)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1));
 }
 
-/// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
+/// Lane i of the result is the sum of the lanes of v[i], always added in the same order: each step folds two
+/// vectors into one, with one move between lanes.
 inline F32 sum_each(const F32* v) {
-  const auto pairs = [](F32 a, F32 b) { return (F32)_mm256_hadd_ps((__m256)a, (__m256)b); };
-  const F32 low = pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
-  const F32 high = pairs(pairs(v[4], v[5]), pairs(v[6], v[7]));
-  return (F32)_mm256_add_ps(_mm256_permute2f128_ps((__m256)low, (__m256)high, 0x20),
-                            _mm256_permute2f128_ps((__m256)low, (__m256)high, 0x31));
+  const auto halves = [](F32 a, F32 b) {  // of a before those of b
+    return (F32)_mm256_blend_ps((__m256)a, (__m256)b, 0b11110000) +
+           (F32)_mm256_permute2f128_ps((__m256)a, (__m256)b, 0x21);
+  };
+  const auto pairs = [](F32 a, F32 b) {  // of a and b in turn
+    const __m256 crossed = _mm256_blend_ps((__m256)b, (__m256)a, 0b10101010);
+    return (F32)_mm256_blend_ps((__m256)a, (__m256)b, 0b10101010) +
+           (F32)_mm256_permute_ps(crossed, 0b10110001);
+  };
+  const F32 low = pairs(halves(v[0], v[4]), halves(v[1], v[5]));
+  const F32 high = pairs(halves(v[2], v[6]), halves(v[3], v[7]));
+  return (F32)_mm256_blend_ps((__m256)low, (__m256)high, 0b11001100) +
+         (F32)_mm256_shuffle_ps((__m256)low, (__m256)high, 0b01001110);
+}
+
+/// Lane i of the result is lane i + by of v or i - by (halves of halves change places); by is a power of two.
+inline F32 moved_down(F32 v, int by) {
+  return by == 4   ? (F32)_mm256_permute2f128_ps((__m256)v, (__m256)v, 1)
+         : by == 2 ? (F32)_mm256_permute_ps((__m256)v, 0b01001110)
+                   : (F32)_mm256_permute_ps((__m256)v, 0b10110001);
+}
+/// The first or the second of each two bytes, a signed number, in 16 bits shifted to the left by kShift.
+template <int kShift>
+inline Halves even_bytes_shifted(Halves v) {
+  return (Halves)_mm256_maddubs_epi16(_mm256_set1_epi16(1 << kShift), (__m256i)v);
+}
+template <int kShift>
+inline Halves odd_bytes_shifted(Halves v) {
+  return (Halves)_mm256_srai_epi16((__m256i)v, 8 - kShift);
 }
 
 /// Whether any bit is set.

@@ -26,9 +26,18 @@ inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
-/// v; where compilers would load it again for each use, they have to keep it.
-inline F32 in_register(F32 v) {
-  return v;
+/// sums[i] += the vector at `at` * factors[i].
+template <int n>
+[[gnu::always_inline]] inline void add_products(const float* at, const F32* factors, F32* sums) {
+  F32 factor;
+  __builtin_memcpy(&factor, at, sizeof(factor));
+  for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
+}
+/// first += *at * a, second += *at * b.
+[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
+  const F32 factor = *at - F32{};
+  first = fma(factor, a, first);
+  second = fma(factor, b, second);
 }
 inline F32 from_half(U16 bits) {
   return (F32)_mm512_cvtph_ps((__m256i)bits);
@@ -59,6 +68,23 @@ inline F32 sum_each(const F32* v) {
   for (int i = 0; i < 4; ++i)
     fours[i] = pairs(pairs(v[4 * i], v[4 * i + 1]), pairs(v[4 * i + 2], v[4 * i + 3]));
   return quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]));
+}
+
+/// Lane i of the result is lane i + by of v or i - by (halves of halves change places); by is a power of two.
+inline F32 moved_down(F32 v, int by) {
+  return by == 8   ? __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)
+         : by == 4 ? __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)
+         : by == 2 ? __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+                   : __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+}
+/// The first or the second of each two bytes, a signed number, in 16 bits shifted to the left by kShift.
+template <int kShift>
+inline Halves even_bytes_shifted(Halves v) {
+  return (Halves)_mm512_maddubs_epi16(_mm512_set1_epi16(1 << kShift), (__m512i)v);
+}
+template <int kShift>
+inline Halves odd_bytes_shifted(Halves v) {
+  return (Halves)_mm512_srai_epi16((__m512i)v, 8 - kShift);
 }
 
 /// Whether any bit is set.

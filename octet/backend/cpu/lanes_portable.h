@@ -24,9 +24,18 @@ inline constexpr bool kProductRounded = true;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
 }
-/// v; where compilers would load it again for each use, they have to keep it.
-inline F32 in_register(F32 v) {
-  return v;
+/// sums[i] += the vector at `at` * factors[i].
+template <int n>
+[[gnu::always_inline]] inline void add_products(const float* at, const F32* factors, F32* sums) {
+  F32 factor;
+  __builtin_memcpy(&factor, at, sizeof(factor));
+  for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
+}
+/// first += *at * a, second += *at * b.
+[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
+  const F32 factor = *at - F32{};
+  first = fma(factor, a, first);
+  second = fma(factor, b, second);
 }
 /// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put
 /// in.
@@ -64,6 +73,22 @@ inline F32 sum_each(const F32* v) {
     return __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7);
   };
   return pairs(pairs(v[0], v[1]), pairs(v[2], v[3]));
+}
+
+/// Lane i of the result is lane i + by of v or i - by (halves of halves change places); by is a power of two.
+inline F32 moved_down(F32 v, int by) {
+  return by == 2 ? __builtin_shufflevector(v, v, 2, 3, 0, 1) : __builtin_shufflevector(v, v, 1, 0, 3, 2);
+}
+/// The first or the second of each two bytes, a signed number, in 16 bits shifted to the left by kShift.
+template <int kShift>
+inline Halves even_bytes_shifted(Halves v) {
+  using Signed = int16_t __attribute__((vector_size(sizeof(Halves))));
+  return (Halves)((Signed)(v << 8) >> (8 - kShift));
+}
+template <int kShift>
+inline Halves odd_bytes_shifted(Halves v) {
+  using Signed = int16_t __attribute__((vector_size(sizeof(Halves))));
+  return (Halves)((Signed)v >> (8 - kShift));
 }
 
 /// Whether any bit is set.

@@ -110,12 +110,18 @@ struct ElementwiseKernels {
 /// Keys are walked in chunks, and chunks gathered in partitions, both counted from the sequence's start. A
 /// partition is summed on its own and the partitions are then merged in order, so whether they were computed
 /// by one thread or by several makes no difference.
-inline constexpr int64_t kChunkKeys = 32;
+inline constexpr int64_t kChunkKeys = 64;
 inline constexpr int64_t kPartitionKeys = 512;
 /// Query vectors (rows times heads that share a key head) that walk the keys together.
-inline constexpr int kTileQueries = 32;
+inline constexpr int kTileQueries = 48;
 /// Rows of scratch memory are whole numbers of this many floats, zero beyond the head's size.
 inline constexpr int64_t kHeadPadding = 16;
+
+/// From one row of widened keys or values to the next: no power of two, so that a column of them does not lie
+/// in a few sets of the first cache.
+constexpr int64_t widened_stride(int64_t padded_head) {
+  return padded_head + 16;
+}
 
 struct AttentionTile {
   const std::byte* keys = nullptr;  ///< [blocks, Hk, block_size, D]
@@ -145,10 +151,12 @@ struct AttentionState {
 
 /// Working memory of one thread.
 struct AttentionScratch {
-  float* q = nullptr;       ///< [kTileQueries, padded head]
-  float* keys = nullptr;    ///< [kChunkKeys, padded head]
-  float* values = nullptr;  ///< [kChunkKeys, padded head]
-  float* scores = nullptr;  ///< [kTileQueries, kChunkKeys]
+  float* q = nullptr;             ///< [kTileQueries, padded head]
+  float* keys = nullptr;          ///< [kChunkKeys, widened_stride]
+  float* values = nullptr;        ///< [kChunkKeys, widened_stride]
+  float* scores = nullptr;        ///< [kTileQueries, kChunkKeys]
+  float* key_scales = nullptr;    ///< [kChunkKeys] FP8 only
+  float* value_scales = nullptr;  ///< [kChunkKeys] FP8 only
 };
 
 struct AttentionKernels {
