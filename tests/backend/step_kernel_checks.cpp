@@ -34,7 +34,10 @@ struct Cache {
   std::vector<float> wide[2];  // [kKeys, D] of head 1
   std::vector<int32_t> blocks;
 
-  Cache(DType stored, int64_t dim, std::mt19937& random) : dtype(stored), head_dim(dim) {
+  float value_factor = 1;  // of FP8 scales
+
+  Cache(DType stored, int64_t dim, std::mt19937& random, float factor = 1.0F)
+      : dtype(stored), head_dim(dim), value_factor(factor) {
     for (int32_t b = 0; b < kBlocks; ++b) blocks.push_back((b * 7 + 3) % static_cast<int32_t>(kBlocks));
     const int64_t vectors = kBlocks * kHeads * kBlockSize;
     for (int side = 0; side < 2; ++side) {
@@ -49,11 +52,12 @@ struct Cache {
     const int64_t vector = (block * kHeads + 1) * kBlockSize + position % kBlockSize;
     const std::vector<float> x = random_floats(random, head_dim);
     float scale = 1.0F;
-    if (is_fp8(dtype))
-      scale = scales[side][static_cast<size_t>(vector)] = 0.25F + 0.001F * static_cast<float>(position);
-    // One scale beyond what the quick way of widening a code can take.
-    if (is_fp8(dtype) && side == 1 && position == 7)
-      scale = scales[side][static_cast<size_t>(vector)] = 130.0F;
+    if (is_fp8(dtype)) {
+      scale = 0.25F + 0.001F * static_cast<float>(position);
+      // Every third position as it is: a chunk has scales of both kinds.
+      if (side == 1 && position % 3 != 1) scale *= value_factor;
+      scales[side][static_cast<size_t>(vector)] = scale;
+    }
     visit_float(dtype, [&]<class T>() {
       for (int64_t d = 0; d < head_dim; ++d) {
         const T stored = from_float<T>(x[static_cast<size_t>(d)]);
@@ -175,52 +179,85 @@ void expect_bits_independent_of_place(const ElementwiseKernels& kernels) {
   }
 }
 
+namespace {
+
+/// Queries that see different keys, against sums in float64.
+void expect_accurate(const AttentionKernels& kernels, const Cache& cache, std::mt19937& random) {
+  const int64_t head_dim = cache.head_dim;
+  const double unit = std::max(1.0, static_cast<double>(cache.value_factor));
+  const std::vector<float> q = random_floats(random, 7 * head_dim);
+  std::vector<float> y(q.size());
+  AttentionTile tile = tile_over(cache);
+  const std::pair<int64_t, int64_t> seen[] = {{0, 1},   {0, 31},    {0, 512},  {0, 599},
+                                              {0, 600}, {490, 530}, {520, 600}};
+  for (int64_t m = 0; m < 7; ++m)
+    add_query(tile, q.data() + m * head_dim, y.data() + m * head_dim, seen[m].first, seen[m].second);
+  Memory(head_dim).attend(kernels, tile);
+  for (int64_t m = 0; m < 7; ++m) {
+    const auto expected =
+        exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), seen[m].first, seen[m].second);
+    for (int64_t d = 0; d < head_dim; ++d) {
+      const double exact = expected[static_cast<size_t>(d)];
+      EXPECT_NEAR(static_cast<double>(tile.y[m][d]), exact, 2e-5 * (unit + std::fabs(exact)))
+          << to_string(cache.dtype) << ", head of " << head_dim << ", values times " << unit << ", query "
+          << m << ", column " << d;
+    }
+  }
+}
+
+/// A query's bits in a full tile, whose keys are widened once, and alone, where they are widened at each use.
+void expect_independent_of_tile(const AttentionKernels& kernels, const Cache& cache, std::mt19937& random) {
+  const int64_t dim = cache.head_dim;
+  const std::vector<float> q = random_floats(random, kTileQueries * dim);
+  std::vector<float> together(q.size());
+  AttentionTile tile = tile_over(cache);
+  const auto begin_of = [](int64_t m) { return m % 5 == 4 ? int64_t{100} : 0; };
+  const auto end_of = [](int64_t m) {  // groups of six, four and two, and single ones
+    return m < 8 ? int64_t{600} : m < 24 ? int64_t{571} + m / 4 : int64_t{552} + m;
+  };
+  for (int64_t m = 0; m < kTileQueries; ++m) {
+    add_query(tile, q.data() + m * dim, together.data() + m * dim, begin_of(m), end_of(m));
+  }
+  Memory(dim).attend(kernels, tile);
+  for (int64_t m = 0; m < kTileQueries; ++m) {
+    std::vector<float> alone(static_cast<size_t>(dim));
+    AttentionTile one = tile_over(cache);
+    add_query(one, q.data() + m * dim, alone.data(), begin_of(m), end_of(m));
+    Memory(dim).attend(kernels, one);
+    EXPECT_EQ(std::memcmp(alone.data(), together.data() + m * dim, static_cast<size_t>(dim) * sizeof(float)),
+              0)
+        << to_string(cache.dtype) << ", head of " << dim << ", query " << m;
+  }
+}
+
+constexpr DType kCacheDTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
+/// Within what a weight can take beside it, and beyond.
+constexpr float kValueFactors[] = {1.0F, 0x1p-16F, 0x1p59F, 0x1p63F, 0x1p100F};
+
+}  // namespace
+
 void expect_accurate_attention(const AttentionKernels& kernels) {
   std::mt19937 random(6);
-  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2}) {
-    for (const int64_t head_dim : {8, 20, 64, 144}) {
-      const Cache cache(dtype, head_dim, random);
-      const std::vector<float> q = random_floats(random, 7 * head_dim);
-      std::vector<float> y(q.size());
-      AttentionTile tile = tile_over(cache);
-      const std::pair<int64_t, int64_t> seen[] = {{0, 1},   {0, 31},    {0, 512},  {0, 599},
-                                                  {0, 600}, {490, 530}, {520, 600}};
-      for (int64_t m = 0; m < 7; ++m)
-        add_query(tile, q.data() + m * head_dim, y.data() + m * head_dim, seen[m].first, seen[m].second);
-      Memory(head_dim).attend(kernels, tile);
-      for (int64_t m = 0; m < 7; ++m) {
-        const auto expected =
-            exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), seen[m].first, seen[m].second);
-        for (int64_t d = 0; d < head_dim; ++d) {
-          const double exact = expected[static_cast<size_t>(d)];
-          EXPECT_NEAR(static_cast<double>(tile.y[m][d]), exact, 2e-5 * (1.0 + std::fabs(exact)))
-              << to_string(dtype) << ", head of " << head_dim << ", query " << m << ", column " << d;
-        }
-      }
+  for (const DType dtype : kCacheDTypes) {
+    for (const int64_t head_dim : {8, 20, 64, 80, 144}) {
+      expect_accurate(kernels, Cache(dtype, head_dim, random), random);
     }
+  }
+  for (const DType dtype : {DType::kF8E4M3, DType::kF8E5M2}) {
+    for (const float factor : kValueFactors)
+      expect_accurate(kernels, Cache(dtype, 64, random, factor), random);
   }
 }
 
 void expect_attention_independent_of_tile(const AttentionKernels& kernels) {
   std::mt19937 random(7);
-  constexpr int64_t kDim = 72;
-  const Cache cache(DType::kBF16, kDim, random);
-  const std::vector<float> q = random_floats(random, kTileQueries * kDim);
-  std::vector<float> together(q.size());
-  AttentionTile tile = tile_over(cache);
-  const auto end_of = [](int64_t m) {
-    return m < 8 ? int64_t{600} : 569 + m;
-  };  // groups of four and single ones
-  for (int64_t m = 0; m < kTileQueries; ++m) {
-    add_query(tile, q.data() + m * kDim, together.data() + m * kDim, m % 5 == 4 ? 100 : 0, end_of(m));
+  for (const DType dtype : kCacheDTypes) {
+    for (const int64_t head_dim : {72, 80, 128}) {
+      expect_independent_of_tile(kernels, Cache(dtype, head_dim, random), random);
+    }
   }
-  Memory(kDim).attend(kernels, tile);
-  for (int64_t m = 0; m < kTileQueries; ++m) {
-    std::vector<float> alone(kDim);
-    AttentionTile one = tile_over(cache);
-    add_query(one, q.data() + m * kDim, alone.data(), m % 5 == 4 ? 100 : 0, end_of(m));
-    Memory(kDim).attend(kernels, one);
-    EXPECT_EQ(std::memcmp(alone.data(), together.data() + m * kDim, kDim * sizeof(float)), 0) << m;
+  for (const float factor : kValueFactors) {
+    expect_independent_of_tile(kernels, Cache(DType::kF8E4M3, 64, random, factor), random);
   }
 }
 

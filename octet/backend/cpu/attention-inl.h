@@ -282,18 +282,23 @@ inline void attend_cached(const AttentionTile& tile, int64_t chunk, const Attent
   });
 }
 
-/// The chunk's values in float32, with their scales: for scales too large to be in the weights.
+/// The chunk's values in float32; those whose scale is too large to be in a weight have it already.
 template <class T>
 inline void widen_scaled_values(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
                                 Span all) {
-  const int64_t stride = padded(tile.head_dim);
+  const int64_t size = padded(tile.head_dim);
   widen_chunk<T>(tile, chunk, all, false, scratch.values);
   for (int64_t j = all.begin; j < all.end; ++j) {
-    float* row = scratch.values + j * widened_stride(stride);
-    for (int64_t d = 0; d < stride; d += kLanes) {
-      save(row + d, load<F32>(row + d) * scratch.value_scales[j] * Units<T>::kWeight);
+    float& scale = scratch.value_scales[j];
+    if (scale < kLargestWeightScale) {
+      scale *= Units<T>::kWeight;
+      continue;
     }
-    scratch.value_scales[j] = 1.0F;
+    float* row = scratch.values + j * widened_stride(size);
+    for (int64_t d = 0; d < size; d += kLanes) {
+      save(row + d, load<F32>(row + d) * scale * Units<T>::kWeight);
+    }
+    scale = 1.0F;
   }
 }
 

@@ -80,7 +80,7 @@ template <int kOffset>
       "vfmadd231ps %[cell], %[b], %[second]"
       : [first] "+x"(first), [second] "+x"(second), [cell] "=&x"(cell)
       : [a] "x"(a), [b] "x"(b), [x] "r"(x), [row] "r"(row), [offset] "i"(kOffset),
-        "m"(*reinterpret_cast<const float(*)[]>(x)));
+        "m"(*reinterpret_cast<const float(*)[1 << 24]>(x)));
 }
 inline F32 max(F32 a, F32 b) {
   return _mm256_max_ps(a, b);
