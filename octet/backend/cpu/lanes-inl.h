@@ -177,40 +177,40 @@ inline int64_t sum_of(I32 value) {
   return result;
 }
 
-/// e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN stays.
-inline F32 exp(F32 x) {
-  const F32 inside = min(max(x, splat(-104.0F)), splat(89.0F));
-  const F32 magic = splat(0x1.8p23F);
+/// e^x = fraction * 2^n for |x| < 2^17.
+struct PowerOfE {
+  F32 fraction;  // within 2 units in the last place
+  I32 n;         // in the low bits of a float32 of 1.5 * 2^23
+};
+inline constexpr float kLowBits = 0x1.8p23F;
+inline PowerOfE power_of_e(F32 x) {
+  const F32 magic = splat(kLowBits);
   const F32 shifted =
-      fma(inside, splat(0x1.715476p+0F), magic);  // to nearest: the sum's last bits are the integer
+      fma(x, splat(0x1.715476p+0F), magic);  // to nearest: the sum's last bits are the integer
   const F32 n = shifted - magic;
-  const F32 r = fma(n, splat(-0x1.7f7d1cp-20F), fma(n, splat(-0x1.62e4p-1F), inside));
+  const F32 r = fma(n, splat(-0x1.7f7d1cp-20F), fma(n, splat(-0x1.62e4p-1F), x));
   F32 p = fma(r, splat(0x1.6850e4p-10F), splat(0x1.123bccp-7F));
   p = fma(p, r, splat(0x1.555b98p-5F));
   p = fma(p, r, splat(0x1.55548ep-3F));
   p = fma(p, r, splat(0x1.fffff8p-2F));
-  p = fma(p * r, r, r) + 1.0F;
-  const I32 whole = as_int(shifted) - as_int(magic);
+  return {fma(p * r, r, r) + 1.0F, as_int(shifted)};
+}
+
+/// e^x within 2 units in the last place; 0 below -104, infinity above 88.73, NaN stays.
+inline F32 exp(F32 x) {
+  const PowerOfE power = power_of_e(min(max(x, splat(-104.0F)), splat(89.0F)));
+  const I32 whole = power.n - as_int(splat(kLowBits));
   const I32 half = whole >> 1;  // 2^n in two steps, so that the ends of the range come out right
-  const F32 result = p * as_float((half + 127) << 23) * as_float((whole - half + 127) << 23);
+  const F32 result = power.fraction * as_float((half + 127) << 23) * as_float((whole - half + 127) << 23);
   return x == x ? result : x;
 }
 
-/// e^x for x <= 0 within 2 units in the last place; 0 for -infinity, 2^-124 for what is smaller than that,
-/// which beside 1 makes no difference; NaN stays.
+/// The same for x <= 0, but 2^-124 for what is smaller than that and not -infinity: beside 1 it makes no
+/// difference.
 inline F32 exp_below_one(F32 x) {
-  const F32 inside = max(splat(-85.95F), x);  // keeps NaN
-  const F32 magic = splat(0x1.8p23F);
-  const F32 shifted = fma(inside, splat(0x1.715476p+0F), magic);
-  const F32 n = shifted - magic;
-  const F32 r = fma(n, splat(-0x1.7f7d1cp-20F), fma(n, splat(-0x1.62e4p-1F), inside));
-  F32 p = fma(r, splat(0x1.6850e4p-10F), splat(0x1.123bccp-7F));
-  p = fma(p, r, splat(0x1.555b98p-5F));
-  p = fma(p, r, splat(0x1.55548ep-3F));
-  p = fma(p, r, splat(0x1.fffff8p-2F));
-  p = fma(p * r, r, r) + 1.0F;
-  const F32 power = as_float((as_int(shifted) << 23) + (127 << 23));
-  return as_float(as_int(p * power) & (x != -__builtin_inff()));
+  const PowerOfE power = power_of_e(max(splat(-85.95F), x));  // which keeps NaN
+  const F32 result = power.fraction * as_float((power.n << 23) + (127 << 23));
+  return as_float(as_int(result) & (x != -__builtin_inff()));
 }
 
 }  // namespace octet::OCTET_ISA::lanes

@@ -26,19 +26,6 @@ inline constexpr bool kProductRounded = false;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }
-/// sums[i] += the vector at `at` * factors[i].
-template <int n>
-[[gnu::always_inline]] inline void add_products(const float* at, const F32* factors, F32* sums) {
-  F32 factor;
-  __builtin_memcpy(&factor, at, sizeof(factor));
-  for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
-}
-/// first += *at * a, second += *at * b.
-[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
-  const F32 factor = *at - F32{};
-  first = fma(factor, a, first);
-  second = fma(factor, b, second);
-}
 inline F32 from_half(U16 bits) {
   return (F32)_mm512_cvtph_ps((__m256i)bits);
 }
@@ -169,3 +156,5 @@ inline void end_of_stream() {
 }
 
 }  // namespace octet::OCTET_ISA::lanes
+
+#include "octet/backend/cpu/lanes_products-inl.h"

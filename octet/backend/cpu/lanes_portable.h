@@ -24,19 +24,6 @@ inline constexpr bool kProductRounded = true;
 inline F32 fma(F32 a, F32 b, F32 c) {
   return a * b + c;
 }
-/// sums[i] += the vector at `at` * factors[i].
-template <int n>
-[[gnu::always_inline]] inline void add_products(const float* at, const F32* factors, F32* sums) {
-  F32 factor;
-  __builtin_memcpy(&factor, at, sizeof(factor));
-  for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
-}
-/// first += *at * a, second += *at * b.
-[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
-  const F32 factor = *at - F32{};
-  first = fma(factor, a, first);
-  second = fma(factor, b, second);
-}
 /// 2^112 times the bits read as a float32 of five exponent bits; subnormals come out right, specials are put
 /// in.
 inline F32 from_half(U16 bits) {
@@ -180,3 +167,5 @@ inline void stream(void* into, V value) {
 inline void end_of_stream() {}
 
 }  // namespace octet::OCTET_ISA::lanes
+
+#include "octet/backend/cpu/lanes_products-inl.h"
