@@ -38,8 +38,14 @@ struct Strip {
   std::byte* decoded;  // where cells that are widened stay, for the tiles after this one
 };
 
+/// Where a strip's weights lie: in the panel, or widened in Chunk::decoded, which holds the strip alone.
+enum class From { kPanel, kDecoded };
+/// The distance between the groups of a strip of V vectors.
+template <int V, From kFrom>
+inline constexpr int64_t kGroupBytes = kFrom == From::kPanel ? kCellBytes : V * kLanes * 4;
+
 /// One token: group by group, the vectors of rows one after another, the group's cells of x in registers.
-template <class W, int V, int64_t kGroupBytes>
+template <class W, int V, From kFrom>
 inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups, F32 (&sum)[V],
                          Specials& specials) {
   for (int64_t g = 0; g < groups; ++g) {
@@ -56,7 +62,7 @@ inline void multiply_one(const std::byte* w, const std::byte* x, int64_t groups,
 #pragma GCC unroll 4
       for (int j = 0; j < W::kCells; ++j) sum[v] = W::multiply_add(W::widen(prepared, j), cells[j], sum[v]);
     }
-    w += kGroupBytes;
+    w += kGroupBytes<V, kFrom>;
     x += W::kCells * 4;
   }
 }
@@ -80,7 +86,7 @@ template <class W, int V, int T, int kColumn, bool kKeeps>
 
 /// Several tokens where registers are few: every column is widened from memory when its turn comes, so that
 /// beside the sums only two vectors of one column and one cell of x are held.
-template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps>
+template <class W, int V, int T, From kFrom, bool kKeeps>
 inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
   const std::byte* w = strip.weights;
   const std::byte* x = strip.x;
@@ -89,7 +95,7 @@ inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specia
 #pragma GCC unroll 8
     for (int v = 0; v < V; v += 2) {
       const std::byte* at = w + v * kLanes * 4;
-      if (kGroupBytes == kCellBytes && (v * kLanes * 4) % 64 == 0) prefetch_near(at + kFusedBytes<W>);
+      if (kFrom == From::kPanel && (v * kLanes * 4) % 64 == 0) prefetch_near(at + kFusedBytes<W>);
       if constexpr (W::kHasSpecials) {
         specials.see(load_lanes(at));
         specials.see(load_lanes(at + kLanes * 4));
@@ -98,14 +104,14 @@ inline void multiply_lean(const Strip& strip, F32 (&sum)[T][V], Specials& specia
         (multiply_column<W, V, T, kColumn, kKeeps>(at, x, strip.x_stride, v, sum, decoded), ...);
       }(std::make_integer_sequence<int, W::kCells>{});
     }
-    w += kGroupBytes;
+    w += kGroupBytes<V, kFrom>;
     x += W::kCells * 4;
     if constexpr (kKeeps) decoded += W::kCells * V * kLanes * 4;
   }
 }
 
 /// Several tokens: column by column, so that a widened vector serves all of them and a broadcast all rows.
-template <class W, int V, int T, int64_t kGroupBytes>
+template <class W, int V, int T, From kFrom>
 inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specials) {
   const std::byte* w = strip.weights;
   const std::byte* x = strip.x;
@@ -115,7 +121,7 @@ inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specia
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
       const std::byte* at = w + v * kLanes * 4;
-      if ((v * kLanes * 4) % 64 == 0 && kGroupBytes == kCellBytes) prefetch_near(at + kFusedBytes<W>);
+      if (kFrom == From::kPanel && (v * kLanes * 4) % 64 == 0) prefetch_near(at + kFusedBytes<W>);
       const I32 lanes = load_lanes(at);
       if constexpr (W::kHasSpecials) specials.see(lanes);
       prepared[v] = W::prepare(lanes);
@@ -132,14 +138,14 @@ inline void multiply_many(const Strip& strip, F32 (&sum)[T][V], Specials& specia
         for (int v = 0; v < V; ++v) sum[t][v] = W::multiply_add(widened[v], cell, sum[t][v]);
       }
     }
-    w += kGroupBytes;
+    w += kGroupBytes<V, kFrom>;
     x += W::kCells * 4;
   }
 }
 
-/// V vectors of rows times T tokens, the weights widened in registers. `kGroupBytes` is the distance between
-/// groups; `kKeeps`: what is widened stays in strip.decoded. Not inlined: each has the registers to itself.
-template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps = false>
+/// V vectors of rows times T tokens, the weights widened in registers. `kKeeps`: what is widened stays in
+/// strip.decoded. Not inlined: each has the registers to itself.
+template <class W, int V, int T, From kFrom, bool kKeeps = false>
 [[gnu::noinline]] void multiply_strip(const Strip& strip, Specials& specials) {
   F32 sum[T][V];
 #pragma GCC unroll 16
@@ -149,11 +155,11 @@ template <class W, int V, int T, int64_t kGroupBytes, bool kKeeps = false>
   }
   Specials seen = specials;
   if constexpr (T == 1 && !kKeeps) {
-    multiply_one<W, V, kGroupBytes>(strip.weights, strip.x, strip.groups, sum[0], seen);
+    multiply_one<W, V, kFrom>(strip.weights, strip.x, strip.groups, sum[0], seen);
   } else if constexpr (kLanes < 16) {
-    multiply_lean<W, V, T, kGroupBytes, kKeeps>(strip, sum, seen);
+    multiply_lean<W, V, T, kFrom, kKeeps>(strip, sum, seen);
   } else {
-    multiply_many<W, V, T, kGroupBytes>(strip, sum, seen);
+    multiply_many<W, V, T, kFrom>(strip, sum, seen);
   }
   specials = seen;
 #pragma GCC unroll 16
@@ -215,19 +221,19 @@ struct Chunk {
 template <class W, int V, int T>
 inline void multiply_fused(const Chunk& c, Specials& specials) {
   for (int64_t v = 0; v < kPanelVectors; v += V) {
-    multiply_strip<W, V, T, kCellBytes>(
+    multiply_strip<W, V, T, From::kPanel>(
         {c.weights + v * kLanes * 4, c.groups, c.x, c.x_stride, c.sums + v * kLanes, c.resume, nullptr},
         specials);
   }
 }
 
 /// `count` tokens of a strip, in 1..kTileTokens.
-template <class W, int T, int64_t kGroupBytes, bool kKeeps>
+template <class W, int T, From kFrom, bool kKeeps>
 inline void multiply_tile(int64_t count, const Strip& strip, Specials& specials) {
   if (count == T) {
-    multiply_strip<W, kTileVectors, T, kGroupBytes, kKeeps>(strip, specials);
+    multiply_strip<W, kTileVectors, T, kFrom, kKeeps>(strip, specials);
   } else if constexpr (T > 1) {
-    multiply_tile<W, T - 1, kGroupBytes, kKeeps>(count, strip, specials);
+    multiply_tile<W, T - 1, kFrom, kKeeps>(count, strip, specials);
   }
 }
 
@@ -236,7 +242,6 @@ inline void multiply_tile(int64_t count, const Strip& strip, Specials& specials)
 /// multiplications.
 template <class W>
 inline void multiply_decoded(const Chunk& c, Specials& specials) {
-  constexpr int64_t kDecodedBytes = kTileVectors * kLanes * 4;
   constexpr bool kByFirstTile = kLanes < 16;
   const int64_t tiles = (c.tokens + kTileTokens - 1) / kTileTokens;
   for (int64_t v = 0; v < kPanelVectors; v += kTileVectors) {
@@ -251,9 +256,9 @@ inline void multiply_decoded(const Chunk& c, Specials& specials) {
       if (kByFirstTile && tile == 0) {
         strip.weights = weights;
         strip.groups = c.groups;
-        multiply_tile<W, kTileTokens, kCellBytes, kByFirstTile>(count, strip, specials);
+        multiply_tile<W, kTileTokens, From::kPanel, kByFirstTile>(count, strip, specials);
       } else {
-        multiply_tile<typename W::Decoded, kTileTokens, kDecodedBytes, false>(count, strip, specials);
+        multiply_tile<typename W::Decoded, kTileTokens, From::kDecoded, false>(count, strip, specials);
       }
     }
   }

@@ -71,7 +71,7 @@ inline void make_table(const QuantizeKind& kind, float scale, MantissaTable& tab
 inline constexpr int64_t kTableStep = 4 * kLanes;  // values of one turn: a register full of codes
 inline constexpr int64_t kTurnsPerSum = 64;        // 128 additions in each float32 lane
 
-/// A MantissaTable and the constants of a turn. They stay in memory: sixteen registers do not hold them all.
+/// A MantissaTable and the constants of a turn.
 struct TableLanes {
   Bytes first;
   Bytes last;
@@ -143,14 +143,14 @@ struct TurnPlace {
 };
 
 /// The next `count` turns of an area, row after row; stops before one that holds a value out of the table's
-/// reach. Returns how many were done. Where sums take registers as well, the constants stay in memory:
-/// sixteen registers do not hold all.
+/// reach. Returns how many were done. Where sums take registers as well and there are but sixteen, the
+/// constants stay in memory.
 template <class Format, bool kCounted>
 [[gnu::noinline]] int64_t quantize_turns(const TurnArea& area, TurnPlace& place, int64_t count,
                                          const TableLanes& constants, LaneSums& sums) {
   using Signs = int8_t __attribute__((vector_size(4 * kLanes)));
   constexpr int kStepBits = 7 - Format::kMantissa;
-  const std::conditional_t<kCounted, const TableLanes&, TableLanes> table = constants;
+  const std::conditional_t < kCounted&& kLanes<16, const TableLanes&, TableLanes> table = constants;
   TurnPlace at = place;
   ShortSums short_sums;
   int64_t turn = 0;
