@@ -26,11 +26,14 @@ int open_again(int fd) {
   return ::open(path.data(), O_RDONLY | O_CLOEXEC);
 }
 
-/// False where the kernel cannot do it for any part of this file.
+/// False where the kernel cannot do it for any part of this file. With the advice the cache is filled in
+/// pages of 2 MiB, two at a time at the least, where the file system can; nothing but time is lost where it
+/// is refused.
 bool populate(int fd, int64_t begin, int64_t end) {
   const auto length = static_cast<size_t>(end - begin);
   void* pages = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, fd, begin);
   if (pages == MAP_FAILED) return false;
+  (void)::madvise(pages, length, MADV_HUGEPAGE);
   const bool known = ::madvise(pages, length, kPopulateRead) == 0 || errno != EINVAL;
   ::munmap(pages, length);
   return known;

@@ -34,7 +34,7 @@ class ReadAhead {
   void wait_for(int64_t begin, int64_t end);
 
   /// What is fetched at a time, at most: between multiples of it in the file.
-  static constexpr int64_t kPart = int64_t{2} << 20;
+  static constexpr int64_t kPart = int64_t{8} << 20;
 
  private:
   static Fetch pages();

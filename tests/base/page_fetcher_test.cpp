@@ -49,6 +49,18 @@ TEST(PageFetcher, BringsWhatItIsAskedForIntoThePageCacheAndNotAllOfTheFile) {
   EXPECT_EQ(resident(file, kBegin, kEnd), (kEnd - kBegin / page * page) / page);
 }
 
+TEST(PageFetcher, BringsPartsThatBeginAndEndAnywhereTheLastBytesOfTheFileToo) {
+  const TempFolder folder;
+  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  for (const int64_t begin : {int64_t{1}, (int64_t{3} << 20) + 123, kSize - 100}) {
+    if (!drop(file)) GTEST_SKIP() << "this file system keeps its files in memory";
+    const int64_t end = std::min(kSize, begin + (int64_t{4} << 20));
+    PageFetcher().fetch({.file = &file, .offset = begin, .length = end - begin});
+    EXPECT_EQ(resident(file, begin, end), (end + page - 1) / page - begin / page) << begin;
+  }
+}
+
 TEST(PageFetcher, PassesOverWhatLiesBehindTheEndOfTheFileAsItIsNow) {
   const TempFolder folder;
   const FileReader file(folder.write("a", std::string(kSize, 'x')));
