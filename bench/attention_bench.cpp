@@ -170,7 +170,7 @@ int run(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   AttentionBench bench(options);
   bench.print_machine();
-  for (const DType dtype : {DType::kBF16, DType::kF8E4M3, DType::kF32}) {
+  for (const DType dtype : {DType::kBF16, DType::kF8E4M3, DType::kF8E5M2, DType::kF32}) {
     for (const int64_t rows : options.rows) {
       if (rows <= options.context) bench.run(dtype, rows);
     }

@@ -35,6 +35,9 @@ TEST(Avx512EmulatedOps, AttendAccuratelyInEveryCacheDtype) {
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(emulated_attention_kernels());
 }
+TEST(Avx512EmulatedOps, ReadNothingBeforeTheCache) {
+  testing::expect_attention_inside_of_cache(emulated_attention_kernels());
+}
 
 }  // namespace
 }  // namespace octet

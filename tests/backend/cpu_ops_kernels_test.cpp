@@ -40,6 +40,9 @@ TEST_P(CpuOpsKernels, AttendAccuratelyInEveryCacheDtype) {
 TEST_P(CpuOpsKernels, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(kernels().attention);
 }
+TEST_P(CpuOpsKernels, ReadNothingBeforeTheCache) {
+  testing::expect_attention_inside_of_cache(kernels().attention);
+}
 
 INSTANTIATE_TEST_SUITE_P(Isas, CpuOpsKernels, ::testing::ValuesIn(supported_isas()),
                          [](const auto& param) { return std::string(to_string(param.param)); });

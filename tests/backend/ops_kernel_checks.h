@@ -17,5 +17,6 @@ void expect_accurate_silu(const ElementwiseKernels& kernels);
 void expect_bits_independent_of_place(const ElementwiseKernels& kernels);
 void expect_accurate_attention(const AttentionKernels& kernels);
 void expect_attention_independent_of_tile(const AttentionKernels& kernels);
+void expect_attention_inside_of_cache(const AttentionKernels& kernels);
 
 }  // namespace octet::testing

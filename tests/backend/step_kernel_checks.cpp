@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <random>
 #include <vector>
 
@@ -31,13 +34,14 @@ struct Cache {
   int64_t head_dim;
   std::vector<std::byte> data[2];
   std::vector<float> scales[2];
-  std::vector<float> wide[2];  // [kKeys, D] of head 1
+  std::vector<float> wide[2];  // [kKeys, D] of one head
   std::vector<int32_t> blocks;
 
   float value_factor = 1;  // of FP8 scales
+  int64_t head = 1;
 
-  Cache(DType stored, int64_t dim, std::mt19937& random, float factor = 1.0F)
-      : dtype(stored), head_dim(dim), value_factor(factor) {
+  Cache(DType stored, int64_t dim, std::mt19937& random, float factor = 1.0F, int64_t used_head = 1)
+      : dtype(stored), head_dim(dim), value_factor(factor), head(used_head) {
     for (int32_t b = 0; b < kBlocks; ++b) blocks.push_back((b * 7 + 3) % static_cast<int32_t>(kBlocks));
     const int64_t vectors = kBlocks * kHeads * kBlockSize;
     for (int side = 0; side < 2; ++side) {
@@ -49,7 +53,7 @@ struct Cache {
   }
   void fill(int side, int64_t position, std::mt19937& random) {
     const int64_t block = blocks[static_cast<size_t>(position / kBlockSize)];
-    const int64_t vector = (block * kHeads + 1) * kBlockSize + position % kBlockSize;
+    const int64_t vector = (block * kHeads + head) * kBlockSize + position % kBlockSize;
     const std::vector<float> x = random_floats(random, head_dim);
     float scale = 1.0F;
     if (is_fp8(dtype)) {
@@ -78,7 +82,7 @@ struct Memory {
 
   explicit Memory(int64_t head_dim) : stride((head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding) {
     scratch.resize(static_cast<size_t>(kTileQueries * stride + 2 * kChunkKeys * widened_stride(stride) +
-                                       (kTileQueries + 2) * kChunkKeys));
+                                       (kTileQueries + 2) * kChunkKeys + kSumFloats));
     part.resize(static_cast<size_t>(kTileQueries * (2 + stride)));
     total.assign(part.size(), 0.0F);
     std::fill_n(total.begin(), kTileQueries, -std::numeric_limits<float>::infinity());
@@ -97,7 +101,8 @@ struct Memory {
                                       .values = values,
                                       .scores = scores,
                                       .key_scales = scores + kTileQueries * kChunkKeys,
-                                      .value_scales = scores + (kTileQueries + 1) * kChunkKeys};
+                                      .value_scales = scores + (kTileQueries + 1) * kChunkKeys,
+                                      .sums = scores + (kTileQueries + 2) * kChunkKeys};
     for (int64_t p = 0; p * kPartitionKeys < kKeys; ++p) {
       kernels.partition(tile, p, working, state(part));
       kernels.merge(tile, state(part), state(total));
@@ -117,7 +122,7 @@ AttentionTile tile_over(const Cache& cache) {
   tile.heads = kHeads;
   tile.head_dim = cache.head_dim;
   tile.blocks = cache.blocks.data();
-  tile.head = 1;
+  tile.head = cache.head;
   tile.scale = 1.0F / std::sqrt(static_cast<float>(cache.head_dim));
   return tile;
 }
@@ -230,6 +235,53 @@ void expect_independent_of_tile(const AttentionKernels& kernels, const Cache& ca
   }
 }
 
+/// Bytes before and after which nothing can be read.
+class Guarded {
+ public:
+  explicit Guarded(const std::vector<std::byte>& bytes) : bytes_(bytes.size()) {
+    const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+    first_ = page;
+    size_ = (bytes_ + page - 1) / page * page + 2 * page;
+    pages_ = static_cast<std::byte*>(
+        ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (pages_ == MAP_FAILED) throw std::bad_alloc();
+    std::memcpy(pages_ + first_, bytes.data(), bytes_);
+    ::mprotect(pages_, page, PROT_NONE);
+    ::mprotect(pages_ + size_ - page, page, PROT_NONE);
+  }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+  ~Guarded() { ::munmap(pages_, size_); }
+  [[nodiscard]] const std::byte* data() const { return pages_ + first_; }
+
+ private:
+  size_t bytes_;
+  size_t first_ = 0;
+  size_t size_ = 0;
+  std::byte* pages_ = nullptr;
+};
+
+/// The head whose block has the cache's first vector, by a single query and by a full tile.
+void expect_nothing_read_before(const AttentionKernels& kernels, const Cache& cache, int queries,
+                                std::mt19937& random) {
+  const Guarded keys(cache.data[0]);
+  const Guarded values(cache.data[1]);
+  const std::vector<float> q = random_floats(random, queries * cache.head_dim);
+  std::vector<float> y(q.size());
+  AttentionTile tile = tile_over(cache);
+  tile.keys = keys.data();
+  tile.values = values.data();
+  for (int64_t m = 0; m < queries; ++m) {
+    add_query(tile, q.data() + m * cache.head_dim, y.data() + m * cache.head_dim, 0, kKeys);
+  }
+  Memory(cache.head_dim).attend(kernels, tile);
+  const auto expected = exact_attention(cache, tile.q[0], static_cast<double>(tile.scale), 0, kKeys);
+  for (int64_t d = 0; d < cache.head_dim; ++d) {
+    EXPECT_NEAR(static_cast<double>(y[static_cast<size_t>(d)]), expected[static_cast<size_t>(d)], 4e-5)
+        << to_string(cache.dtype) << ", " << queries << " queries, column " << d;
+  }
+}
+
 constexpr DType kCacheDTypes[] = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
 /// Within what a weight can take beside it, and beyond.
 constexpr float kValueFactors[] = {1.0F, 0x1p-16F, 0x1p59F, 0x1p63F, 0x1p100F};
@@ -258,6 +310,15 @@ void expect_attention_independent_of_tile(const AttentionKernels& kernels) {
   }
   for (const float factor : kValueFactors) {
     expect_independent_of_tile(kernels, Cache(DType::kF8E4M3, 64, random, factor), random);
+  }
+}
+
+void expect_attention_inside_of_cache(const AttentionKernels& kernels) {
+  std::mt19937 random(8);
+  for (const DType dtype : kCacheDTypes) {
+    const Cache cache(dtype, 64, random, 1.0F, 0);
+    expect_nothing_read_before(kernels, cache, 1, random);
+    expect_nothing_read_before(kernels, cache, kTileQueries, random);
   }
 }
 

@@ -25,10 +25,17 @@ inline Span span_in_chunk(int64_t begin, int64_t end, int64_t chunk) {
   return {begin > first ? begin - first : 0, end < first + kChunkKeys ? end - first : kChunkKeys};
 }
 
-/// Index of the key's vector (and of its scale) in the cache.
-inline int64_t vector_of(const AttentionTile& tile, int64_t position) {
-  const int64_t block = tile.blocks[position / tile.block_size];
-  return (block * tile.heads + tile.head) * tile.block_size + position % tile.block_size;
+/// Where a key's vector (and its scale) is in the cache, and how many follow it in its block.
+struct Place {
+  int64_t vector;
+  int64_t left;  // this one included
+};
+inline Place place_of(const AttentionTile& tile, int64_t position) {
+  const auto number = static_cast<uint32_t>(position);  // 32 bits: division takes half as long
+  const auto size = static_cast<uint32_t>(tile.block_size);
+  const int64_t block = tile.blocks[number / size];
+  const int64_t offset = number % size;
+  return {(block * tile.heads + tile.head) * tile.block_size + offset, tile.block_size - offset};
 }
 
 /// Inlined: a call of a function that does nothing else is dropped.
@@ -80,21 +87,53 @@ struct Group<float8_e5m2> : CodeGroup<5> {
   using CodeGroup::CodeGroup;
 };
 
-/// The powers of two that stand in for those of CodeGroup: what queries and weights are multiplied with, so
-/// that no product is too small or too large for float32, and what gives scores and outputs their own size.
+/// The same value in all lanes, in memory.
+struct Mask {
+  int32_t lanes[kLanes];
+};
+constexpr Mask mask_of(int32_t value) {
+  Mask mask{};
+  for (int32_t& lane : mask.lanes) lane = value;
+  return mask;
+}
+template <int32_t kValue>
+inline constexpr Mask kMask = mask_of(kValue);
+
+/// Vector p of the group at `from`, bit for bit what Group gives. Read from where no element has to move to
+/// the left, as shifts take ports that multiply-adds need: so up to 3 bytes before the group are read, too.
+template <class T, int p>
+[[gnu::always_inline]] inline F32 vector_in_place(const T* from) {
+  if constexpr (__is_same(T, bfloat16)) {
+    return load_masked(from + p - 1, kMask<static_cast<int32_t>(0xffff0000U)>.lanes);
+  } else if constexpr (sizeof(T) == 1) {
+    constexpr int kExponentBits = __is_same(T, float8_e4m3) ? 4 : 5;
+    return load_shifted_masked<8 - kExponentBits>(from + p - 3, kMask<CodeGroup<kExponentBits>::kKept>.lanes);
+  } else {
+    return widen(from);
+  }
+}
+
+/// The powers of two that stand in for those of CodeGroup: what queries and weights (2^kWeight) are
+/// multiplied with, so that no product is too small or too large for float32, and what gives scores and
+/// outputs their own size.
 template <class T>
 struct Units {
-  static constexpr float kQuery = 1, kScore = 1, kWeight = 1, kOut = 1;
+  static constexpr int kWeight = 0;
+  static constexpr float kQuery = 1, kScore = 1, kOut = 1, kSum = 1;
+};
+struct CodeUnits {
+  static constexpr int kWeight = 64;
+  static constexpr float kQuery = 0x1p40F, kSum = 0x1p-64F;
 };
 template <>
-struct Units<float8_e4m3> {
-  static constexpr float kQuery = 0x1p40F, kScore = 0x1p80F, kWeight = 0x1p64F, kOut = 0x1p56F;
+struct Units<float8_e4m3> : CodeUnits {
+  static constexpr float kScore = 0x1p80F, kOut = 0x1p56F;
 };
 template <>
-struct Units<float8_e5m2> {
-  static constexpr float kQuery = 0x1p40F, kScore = 0x1p72F, kWeight = 0x1p64F, kOut = 0x1p48F;
+struct Units<float8_e5m2> : CodeUnits {
+  static constexpr float kScore = 0x1p72F, kOut = 0x1p48F;
 };
-/// From here on a scale times kWeight may be too large: such values are scaled themselves.
+/// From here on a scale times 2^kWeight may be too large: such values are scaled themselves.
 inline constexpr float kLargestWeightScale = 0x1p60F;
 
 /// One vector of elements as they follow each other, in the same units.
@@ -158,10 +197,9 @@ inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, boo
   const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
   for (int64_t j = span.begin; j < span.end;) {
     const int64_t position = chunk * kChunkKeys + j;
-    int64_t vector = vector_of(tile, position);
-    const int64_t left = tile.block_size - position % tile.block_size;  // in this block
+    auto [vector, left] = place_of(tile, position);
     const int64_t end = j + left < span.end ? j + left : span.end;
-    const std::byte* ahead = other + vector_of(tile, position + ahead_by) * bytes;
+    const std::byte* ahead = other + place_of(tile, position + ahead_by).vector * bytes;
     for (; j < end; ++j, ++vector, ahead += bytes) {
       prefetch_bytes(ahead, bytes);
       widen_vector(reinterpret_cast<const T*>(data + vector * bytes), tile.head_dim,
@@ -170,21 +208,26 @@ inline void widen_chunk(const AttentionTile& tile, int64_t chunk, Span span, boo
   }
 }
 
-/// The scales of a chunk, zero for keys that nobody sees. Returns whether all are below
-/// kLargestWeightScale.
-inline bool gather_scales(const AttentionTile& tile, const float* scales, int64_t chunk, Span span,
-                          float* into) {
+/// The scales of a chunk, zero for keys that nobody sees: where they lie if they follow each other there,
+/// else gathered into `into`.
+inline const float* scales_of_chunk(const AttentionTile& tile, const float* scales, int64_t chunk, Span span,
+                                    float* into) {
+  const Place first = place_of(tile, chunk * kChunkKeys + span.begin);
+  if (span.end - span.begin == kChunkKeys && first.left >= kChunkKeys) return scales + first.vector;
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) save(into + j, F32{});
-  I32 small = splat(-1);
   for (int64_t j = span.begin; j < span.end;) {
-    const int64_t position = chunk * kChunkKeys + j;
-    const int64_t left = tile.block_size - position % tile.block_size;
+    const auto [vector, left] = place_of(tile, chunk * kChunkKeys + j);
     const int64_t count = left < span.end - j ? left : span.end - j;
-    __builtin_memcpy(into + j, scales + vector_of(tile, position), static_cast<size_t>(count) * 4);
+    __builtin_memcpy(into + j, scales + vector, static_cast<size_t>(count) * 4);
     j += count;
   }
-  for (int64_t j = 0; j < kChunkKeys; j += kLanes) small &= load<F32>(into + j) < kLargestWeightScale;
-  return sum_of(small) == -kLanes;
+  return into;
+}
+/// Whether all fit into a weight.
+inline bool are_small(const float* scales) {
+  I32 small = splat(-1);
+  for (int64_t j = 0; j < kChunkKeys; j += kLanes) small &= load<F32>(scales + j) < kLargestWeightScale;
+  return !any((Halves)~small);
 }
 
 /// Keys or values in float32 rows, as widen_chunk leaves them: key j of the chunk is row j.
@@ -194,13 +237,12 @@ struct WidenedRows {
   int64_t size;  // of a vector, padded
 
   [[gnu::always_inline]] const float* vector(int64_t j) const { return rows + j * widened_stride(size); }
+  [[nodiscard]] int64_t stride() const { return widened_stride(size); }
   [[nodiscard]] int64_t grouped_size() const { return size; }
-  void prefetch(int64_t /*j*/) const {}
-  void prefetch_at(int64_t /*j*/, int64_t /*d*/) const {}
 };
 
 /// The same where they lie in the cache, those of one block, widened at each use: bit for bit what
-/// widen_chunk makes of them. Their size is a multiple of kHeadPadding.
+/// widen_chunk makes of them. Their size is a multiple of kHeadPadding. Three bytes before them can be read.
 template <class T>
 struct CachedRows {
   using Element = T;
@@ -210,31 +252,46 @@ struct CachedRows {
   const std::byte* ahead;  // what is needed next: asked for meanwhile
 
   [[gnu::always_inline]] const T* vector(int64_t j) const { return first + (j - begin) * head_dim; }
+  [[nodiscard]] int64_t stride() const { return head_dim; }
   [[nodiscard]] int64_t grouped_size() const { return grouped<T>(head_dim); }
-  [[gnu::always_inline]] void prefetch(int64_t j) const {
-    const int64_t bytes = head_dim * static_cast<int64_t>(sizeof(T));
-    prefetch_bytes(ahead + (j - begin) * bytes, bytes);
-  }
-  /// One line of it.
-  [[gnu::always_inline]] void prefetch_at(int64_t j, int64_t d) const {
-    __builtin_prefetch(ahead + ((j - begin) * head_dim + d) * static_cast<int64_t>(sizeof(T)), 0, 2);
+};
+
+/// Asks for what is needed next in steps, from `element` of it on.
+template <class Rows>
+struct Asking {
+  Asking(const Rows& /*rows*/, bool /*asks*/, int64_t /*element*/) {}
+  [[gnu::always_inline]] void next(int64_t /*elements*/) {}
+};
+template <class T>
+struct Asking<CachedRows<T>> {
+  const std::byte* at;
+  int64_t size = 0;
+  [[gnu::always_inline]] Asking(const CachedRows<T>& rows, bool asks, int64_t element)
+      : at(rows.ahead + element * static_cast<int64_t>(sizeof(T))), size(asks ? sizeof(T) : 0) {}
+  [[gnu::always_inline]] void next(int64_t elements) {
+    prefetch_bytes(at, elements * static_cast<int64_t>(sizeof(T)));
+    at += elements * size;
   }
 };
 
-/// Calls body(part, rows) for the keys or values of a chunk, block by block of the cache.
+/// Calls body(part, rows) for the keys or values of a chunk, block by block of the cache. `spare` takes the
+/// vectors that the cache begins with, before which nothing can be read.
 template <class T, class Body>
-inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, bool is_keys, Body&& body) {
-  const std::byte* data = is_keys ? tile.keys : tile.values;
+inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, const std::byte* data,
+                       float* spare, Body&& body) {
   const int64_t ahead_by = tile.end[tile.count - 1] < (chunk + 2) * kChunkKeys ? 0 : kChunkKeys;
   const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
   for (int64_t j = span.begin; j < span.end;) {
     const int64_t position = chunk * kChunkKeys + j;
-    const int64_t vector = vector_of(tile, position);
-    const int64_t left = tile.block_size - position % tile.block_size;
+    const auto [vector, left] = place_of(tile, position);
     const int64_t end = j + left < span.end ? j + left : span.end;
-    const CachedRows<T> rows = {reinterpret_cast<const T*>(data + vector * bytes), j, tile.head_dim,
-                                data + vector_of(tile, position + ahead_by) * bytes};
-    body(Span{j, end}, rows);
+    const std::byte* first = data + vector * bytes;
+    if (vector == 0) {
+      __builtin_memcpy(spare + kLanes, first, static_cast<size_t>((end - j) * bytes));
+      first = reinterpret_cast<const std::byte*>(spare + kLanes);
+    }
+    body(Span{j, end}, CachedRows<T>{reinterpret_cast<const T*>(first), j, tile.head_dim,
+                                     data + place_of(tile, position + ahead_by).vector * bytes});
     j = end;
   }
 }

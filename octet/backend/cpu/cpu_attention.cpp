@@ -81,8 +81,8 @@ int64_t CpuAttention::state_floats() const {
 
 void CpuAttention::reserve(int64_t head_dim) {
   stride_ = round_up(head_dim, kHeadPadding);
-  const int64_t scratch =
-      kTileQueries * stride_ + 2 * kChunkKeys * widened_stride(stride_) + (kTileQueries + 2) * kChunkKeys;
+  const int64_t scratch = kTileQueries * stride_ + 2 * kChunkKeys * widened_stride(stride_) +
+                          (kTileQueries + 2) * kChunkKeys + kSumFloats;
   worker_floats_ = round_up(scratch, 16) + 2 * state_floats();
   const int64_t bytes = worker_floats_ * threads_.threads() * static_cast<int64_t>(sizeof(float));
   if (bytes > scratch_.bytes()) {
@@ -101,7 +101,8 @@ AttentionScratch CpuAttention::scratch_of(int worker) const {
           .values = values,
           .scores = scores,
           .key_scales = scores + kTileQueries * kChunkKeys,
-          .value_scales = scores + (kTileQueries + 1) * kChunkKeys};
+          .value_scales = scores + (kTileQueries + 1) * kChunkKeys,
+          .sums = scores + (kTileQueries + 2) * kChunkKeys};
 }
 
 AttentionState CpuAttention::state_at(float* memory) const {

@@ -205,12 +205,20 @@ inline F32 exp(F32 x) {
   return x == x ? result : x;
 }
 
-/// The same for x <= 0, but 2^-124 for what is smaller than that and not -infinity: beside 1 it makes no
-/// difference.
-inline F32 exp_below_one(F32 x) {
-  const PowerOfE power = power_of_e(max(splat(-85.95F), x));  // which keeps NaN
-  const F32 result = power.fraction * as_float((power.n << 23) + (127 << 23));
-  return as_float(as_int(result) & (x != -__builtin_inff()));
+/// 2^x times 2^kMore for x <= 0, within one unit in the last place; 2^-125 of it for what is smaller, which
+/// beside 1 makes no difference. NaN stays.
+template <int kMore = 0>
+inline F32 exp2_below_one(F32 x) {
+  const F32 magic = splat(kLowBits);
+  const F32 kept = max(splat(-125.0F), x);  // which keeps NaN
+  const F32 shifted = kept + magic;
+  const F32 r = kept - (shifted - magic);
+  F32 p = fma(r, splat(0x1.41fbbcp-13F), splat(0x1.5f3e54p-10F));
+  p = fma(p, r, splat(0x1.3b2d4cp-7F));
+  p = fma(p, r, splat(0x1.c6aee8p-5F));
+  p = fma(p, r, splat(0x1.ebfbdcp-3F));
+  p = fma(p, r, splat(0x1.62e43p-1F));
+  return fma(p, r, splat(1.0F)) * as_float((as_int(shifted) << 23) + ((127 + kMore) << 23));
 }
 
 }  // namespace octet::OCTET_ISA::lanes

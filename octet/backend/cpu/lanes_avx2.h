@@ -45,14 +45,47 @@ template <int n>
     for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
   }
 }
-/// first += *at * a, second += *at * b; like add_products.
-[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
+/// sums[i] += *at * factors[i]; like add_products.
+template <int n>
+[[gnu::always_inline]] inline void add_scaled(const float* at, const F32* factors, F32* sums) {
   F32 factor;
-  asm("vbroadcastss %[at], %[factor]\n\t"
-      "vfmadd231ps %[factor], %[a], %[first]\n\t"
-      "vfmadd231ps %[factor], %[b], %[second]"
-      : [first] "+x"(first), [second] "+x"(second), [factor] "=&x"(factor)
-      : [a] "x"(a), [b] "x"(b), [at] "m"(*at));
+  if constexpr (n == 3) {
+    asm("vbroadcastss %[at], %[factor]\n\t"
+        "vfmadd231ps %[factor], %[a], %[first]\n\t"
+        "vfmadd231ps %[factor], %[b], %[second]\n\t"
+        "vfmadd231ps %[factor], %[c], %[third]"
+        : [first] "+x"(sums[0]), [second] "+x"(sums[1]), [third] "+x"(sums[2]), [factor] "=&x"(factor)
+        : [a] "x"(factors[0]), [b] "x"(factors[1]), [c] "x"(factors[2]), [at] "m"(*at));
+  } else if constexpr (n == 2) {
+    asm("vbroadcastss %[at], %[factor]\n\t"
+        "vfmadd231ps %[factor], %[a], %[first]\n\t"
+        "vfmadd231ps %[factor], %[b], %[second]"
+        : [first] "+x"(sums[0]), [second] "+x"(sums[1]), [factor] "=&x"(factor)
+        : [a] "x"(factors[0]), [b] "x"(factors[1]), [at] "m"(*at));
+  } else {
+    factor = (F32)_mm256_broadcast_ss(at);
+    for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
+  }
+}
+/// The lanes at `from` & mask; and the same after a shift to the right that copies the sign. The mask is read
+/// from memory each time: a register that holds it is one that a sum lacks.
+[[gnu::always_inline]] inline F32 load_masked(const void* from, const int32_t (&mask)[kLanes]) {
+  F32 value;
+  asm("vmovdqu %[from], %[value]\n\t"
+      "vpand %[mask], %[value], %[value]"
+      : [value] "=x"(value)
+      : [from] "m"(*static_cast<const char(*)[sizeof(I32)]>(from)), [mask] "m"(mask));
+  return value;
+}
+template <int kShift>
+[[gnu::always_inline]] inline F32 load_shifted_masked(const void* from, const int32_t (&mask)[kLanes]) {
+  F32 value;
+  asm("vmovdqu %[from], %[value]\n\t"
+      "vpsrad %[shift], %[value], %[value]\n\t"
+      "vpand %[mask], %[value], %[value]"
+      : [value] "=x"(value)
+      : [from] "m"(*static_cast<const char(*)[sizeof(I32)]>(from)), [mask] "m"(mask), [shift] "i"(kShift));
+  return value;
 }
 inline F32 from_half(U16 bits) {
   return (F32)_mm256_cvtph_ps((__m128i)bits);
@@ -69,22 +102,34 @@ inline F64 high_doubles(F32 v) {
   return (F64)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1));
 }
 
-/// Lane i of the result is the sum of the lanes of v[i], always added in the same order: each step folds two
-/// vectors into one, with one move between lanes.
+/// Sums that are folded by one addition: each step makes one vector of two, with one move between lanes.
+inline F32 fold_pairs(F32 a, F32 b) {  // of a and b in turn
+  const __m256 crossed = _mm256_blend_ps((__m256)b, (__m256)a, 0b10101010);
+  return (F32)_mm256_blend_ps((__m256)a, (__m256)b, 0b10101010) + (F32)_mm256_permute_ps(crossed, 0b10110001);
+}
+inline F32 fold_fours(F32 low, F32 high) {
+  return (F32)_mm256_blend_ps((__m256)low, (__m256)high, 0b11001100) +
+         (F32)_mm256_shuffle_ps((__m256)low, (__m256)high, 0b01001110);
+}
+/// Lane i of the result is the sum of the lanes of v[i], always added in the same order.
 inline F32 sum_each(const F32* v) {
   const auto halves = [](F32 a, F32 b) {  // of a before those of b
     return (F32)_mm256_blend_ps((__m256)a, (__m256)b, 0b11110000) +
            (F32)_mm256_permute2f128_ps((__m256)a, (__m256)b, 0x21);
   };
-  const auto pairs = [](F32 a, F32 b) {  // of a and b in turn
-    const __m256 crossed = _mm256_blend_ps((__m256)b, (__m256)a, 0b10101010);
-    return (F32)_mm256_blend_ps((__m256)a, (__m256)b, 0b10101010) +
-           (F32)_mm256_permute_ps(crossed, 0b10110001);
+  return fold_fours(fold_pairs(halves(v[0], v[4]), halves(v[1], v[5])),
+                    fold_pairs(halves(v[2], v[6]), halves(v[3], v[7])));
+}
+/// The same, bit for bit, of vectors that follow each other in memory: so the upper half of one and the lower
+/// half of the next are one load.
+inline F32 sum_each_stored(const float* at) {
+  const auto halves = [at](int i) {
+    const float* both = at + i * kLanes;
+    return (F32)_mm256_blend_ps(_mm256_loadu_ps(both), _mm256_loadu_ps(both + kLanes), 0b11110000) +
+           (F32)_mm256_loadu_ps(both + kLanes / 2);
   };
-  const F32 low = pairs(halves(v[0], v[4]), halves(v[1], v[5]));
-  const F32 high = pairs(halves(v[2], v[6]), halves(v[3], v[7]));
-  return (F32)_mm256_blend_ps((__m256)low, (__m256)high, 0b11001100) +
-         (F32)_mm256_shuffle_ps((__m256)low, (__m256)high, 0b01001110);
+  const F32 sums = fold_fours(fold_pairs(halves(0), halves(2)), fold_pairs(halves(4), halves(6)));
+  return (F32)_mm256_permutevar8x32_ps((__m256)sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 /// Lane i of the result is lane i + by of v or i - by (halves of halves change places); by is a power of two.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Sums of products as compilers make them, for instruction sets whose registers suffice or that nobody waits
-/// for. Included at the end of lanes_<isa>.h; lanes_avx2.h has its own.
+/// Sums of products and what is near them as compilers make them, for instruction sets whose registers
+/// suffice or that nobody waits for. Included at the end of lanes_<isa>.h; lanes_avx2.h has its own.
 #pragma once
 
 namespace octet::OCTET_ISA::lanes {
@@ -12,11 +12,33 @@ template <int n>
   __builtin_memcpy(&factor, at, sizeof(factor));
   for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
 }
-/// first += *at * a, second += *at * b.
-[[gnu::always_inline]] inline void add_scaled(const float* at, F32 a, F32 b, F32& first, F32& second) {
+/// sums[i] += *at * factors[i].
+template <int n>
+[[gnu::always_inline]] inline void add_scaled(const float* at, const F32* factors, F32* sums) {
   const F32 factor = *at - F32{};
-  first = fma(factor, a, first);
-  second = fma(factor, b, second);
+  for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
+}
+/// The lanes at `from` & mask; and the same after a shift to the right that copies the sign.
+[[gnu::always_inline]] inline F32 load_masked(const void* from, const int32_t (&mask)[kLanes]) {
+  I32 value;
+  I32 kept;
+  __builtin_memcpy(&value, from, sizeof(value));
+  __builtin_memcpy(&kept, mask, sizeof(kept));
+  return (F32)(value & kept);
+}
+template <int kShift>
+[[gnu::always_inline]] inline F32 load_shifted_masked(const void* from, const int32_t (&mask)[kLanes]) {
+  I32 value;
+  I32 kept;
+  __builtin_memcpy(&value, from, sizeof(value));
+  __builtin_memcpy(&kept, mask, sizeof(kept));
+  return (F32)((value >> kShift) & kept);
+}
+/// sum_each of vectors that follow each other in memory.
+inline F32 sum_each_stored(const float* at) {
+  F32 sums[kLanes];
+  __builtin_memcpy(sums, at, sizeof(sums));
+  return sum_each(sums);
 }
 
 }  // namespace octet::OCTET_ISA::lanes

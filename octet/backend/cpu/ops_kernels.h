@@ -117,6 +117,9 @@ inline constexpr int kTileQueries = 48;
 /// Rows of scratch memory are whole numbers of this many floats, zero beyond the head's size.
 inline constexpr int64_t kHeadPadding = 16;
 
+/// Products of a chunk's keys with 4 queries, added up in each of up to 16 lanes, but not yet over them.
+inline constexpr int64_t kSumFloats = 4 * kChunkKeys * 16;
+
 /// From one row of widened keys or values to the next: no power of two, so that a column of them does not lie
 /// in a few sets of the first cache.
 constexpr int64_t widened_stride(int64_t padded_head) {
@@ -157,6 +160,7 @@ struct AttentionScratch {
   float* scores = nullptr;        ///< [kTileQueries, kChunkKeys]
   float* key_scales = nullptr;    ///< [kChunkKeys] FP8 only
   float* value_scales = nullptr;  ///< [kChunkKeys] FP8 only
+  float* sums = nullptr;          ///< [kSumFloats]
 };
 
 struct AttentionKernels {
