@@ -15,9 +15,12 @@ struct StripWork {
   bool asks;  // for what is needed next
 };
 
-/// Vectors that are summed at once.
+/// Vectors that are summed at once. Of float32 in the cache whole lines: a line that is asked for twice costs
+/// more than sums that wait for each other.
+template <class Rows>
 constexpr int vectors_at_once(int queries) {
-  return queries == 6 ? 2 : queries == 4 ? 3 : queries == 2 ? 4 : 8;
+  constexpr bool kLines = __is_same(Rows, CachedRows<float>);
+  return queries == 6 || (queries == 4 && kLines) ? 2 : queries == 4 ? 3 : queries == 2 ? 4 : 8;
 }
 
 /// out += weights * values for kQueries queries and kVectors vectors from vector `first` on, which is number
@@ -82,7 +85,7 @@ inline void add_strip_at(const StripWork& work, const Rows& rows, int64_t first)
 
 template <int kQueries, class Rows>
 inline void add_value_columns(const StripWork& work, const Rows& rows, Span columns) {
-  constexpr int kAtOnce = vectors_at_once(kQueries);
+  constexpr int kAtOnce = vectors_at_once<Rows>(kQueries);
   const int64_t end = (rows.grouped_size() < columns.end ? rows.grouped_size() : columns.end) / kLanes;
   int64_t v = columns.begin / kLanes;
   const auto left = [&] { return end - v; };
