@@ -267,7 +267,9 @@ struct Asking<CachedRows<T>> {
   const std::byte* at;
   int64_t size = 0;
   [[gnu::always_inline]] Asking(const CachedRows<T>& rows, bool asks, int64_t element)
-      : at(rows.ahead + element * static_cast<int64_t>(sizeof(T))), size(asks ? sizeof(T) : 0) {}
+      : at(asks ? rows.ahead + element * static_cast<int64_t>(sizeof(T))
+                : reinterpret_cast<const std::byte*>(rows.first)),
+        size(asks ? sizeof(T) : 0) {}
   [[gnu::always_inline]] void next(int64_t elements) {
     prefetch_bytes(at, elements * static_cast<int64_t>(sizeof(T)));
     at += elements * size;
