@@ -160,7 +160,7 @@ void add_model_options(CLI::App& app, ModelArgs& args) {
            "memory for keys and values (default: what the context needs, at most what is left)");
   add_number(app, "--max-model-len", args.options.max_model_len, NumberRange<int64_t>{1, kManyTokens},
              "tokens of a prompt and its answer (default: the model's)");
-  add_number(app, "--max-num-seqs", args.options.max_num_seqs, NumberRange<int64_t>{1, 65536},
+  add_number(app, "--max-num-seqs", args.options.max_num_seqs, NumberRange<int64_t>{1, kManySequences},
              "sequences that run together (default 1)");
   app.option_defaults()->group("Options");
   app.add_option("--load-report", args.load_report,

@@ -73,6 +73,7 @@ CLI::Option* add_number(CLI::App& app, const std::string& names, Target& value, 
 
 /// More tokens or sequences than anyone has.
 inline constexpr int64_t kManyTokens = int64_t{1} << 31;
+inline constexpr int64_t kManySequences = 65536;
 
 /// A number of bytes.
 CLI::Option* add_size(CLI::App& app, const std::string& name, std::optional<int64_t>& value,

@@ -32,11 +32,18 @@ std::string describe(const Throughput& result) {
   };
   add("prefill", result.prefill);
   add("decode", result.decode);
+  std::string batch;
+  if (result.batch_decode) {
+    const double ratio = result.batch_decode->tokens_per_second / result.decode.tokens_per_second;
+    add("batch decode", *result.batch_decode);
+    batch = "batch    " + format_count(result.batch_size) + " sequences together give " +
+            format_number(ratio, 2) + " times the tokens of one\n";
+  }
   const std::string raw =
       result.raw_read_bytes_per_second
           ? format_number(*result.raw_read_bytes_per_second / kGiga, 2) + " GB/s by reading alone"
           : std::string("no files to compare with");
-  return table.text() + "\n" + "load     " + format_number(result.load_seconds, 2) + " s, " +
+  return table.text() + "\n" + batch + "load     " + format_number(result.load_seconds, 2) + " s, " +
          format_number(result.load_bytes_per_second / kGiga, 2) + " GB/s (" + raw + ")\n" +
          "memory   weights " + format_bytes(result.weights_bytes) + ", KV cache " +
          format_bytes(result.kv_cache_bytes) + ", at the peak " + format_bytes(result.peak_bytes) + "\n" +
@@ -54,6 +61,8 @@ class Bench : public Command {
         add_number(app, "-p,--prompt-tokens", measure_.prompt_tokens, positive,
                    "tokens of the prompt (default 512, fewer where the model's context is shorter)");
     add_number(app, "-n,--new-tokens", measure_.new_tokens, positive, "tokens to generate (default 128)");
+    add_number(app, "-b,--batch-size", measure_.batch_size, NumberRange<int64_t>{1, kManySequences},
+               "sequences to decode together, beside one alone (default 1: only that)");
     add_number(app, "-r,--repetitions", measure_.repetitions, NumberRange<int64_t>{1, 1000},
                "runs, of which the median counts (default 3)");
     app.add_flag("--json", json_, "one JSON object");
@@ -63,6 +72,7 @@ class Bench : public Command {
   void run() override {
     const Console console(args_.console);
     limit_context();
+    args_.options.max_num_seqs = std::max(args_.options.max_num_seqs, measure_.batch_size);
     const auto llm = load_model(args_, console);
     ShareDisplay display(console, "measuring");
     measure_.progress = [&](double share) {

@@ -53,10 +53,13 @@ struct StepWork {
   }
 };
 
-std::vector<int32_t> prompt(int64_t tokens, int64_t vocab_size) {
+/// A request whose prompt is its own.
+Request request(int64_t index, const ThroughputOptions& options, int64_t vocab_size) {
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < tokens; ++i) ids.push_back(static_cast<int32_t>((i * 7919 + 17) % vocab_size));
-  return ids;
+  for (int64_t i = 0; i < options.prompt_tokens; ++i)
+    ids.push_back(static_cast<int32_t>((i * 7919 + 17 + index) % vocab_size));
+  return {.prompt = std::move(ids),
+          .params = {.temperature = 0, .max_tokens = options.new_tokens + 1, .ignore_eos = true}};
 }
 
 /// Prefill and decode seconds of one sequence.
@@ -68,8 +71,7 @@ struct RunSeconds {
 /// `progress` is called after every step with the share of the run that is done.
 RunSeconds run_once(Engine& engine, const ThroughputOptions& options, int64_t vocab_size,
                     const std::function<void(double)>& progress) {
-  engine.add({.prompt = prompt(options.prompt_tokens, vocab_size),
-              .params = {.temperature = 0, .max_tokens = options.new_tokens + 1, .ignore_eos = true}});
+  engine.add(request(0, options, vocab_size));
   const auto start = Clock::now();
   RunSeconds seconds;
   int64_t chosen = 0;
@@ -82,6 +84,36 @@ RunSeconds run_once(Engine& engine, const ThroughputOptions& options, int64_t vo
   }
   seconds.decode = seconds_since(start) - seconds.prefill;
   return seconds;
+}
+
+/// Seconds for a token of each of the sequences, from the step with which all have one until the first ends.
+double batch_step_seconds(Engine& engine, const ThroughputOptions& options, int64_t vocab_size,
+                          const std::function<void(double)>& progress) {
+  for (int64_t i = 0; i < options.batch_size; ++i) engine.add(request(i, options, vocab_size));
+  std::set<int64_t> started;
+  std::optional<Clock::time_point> all_started;
+  int64_t steps = 0;
+  double seconds = 0;
+  const auto total = static_cast<double>(options.batch_size + options.new_tokens);
+  for (bool ended = false; engine.has_work();) {
+    const std::span<const TokenEvent> events = engine.step();
+    if (all_started && !ended) {
+      ++steps;
+      seconds = seconds_since(*all_started);
+    }
+    for (const TokenEvent& event : events) {
+      started.insert(event.sequence);
+      ended = ended || event.finished.has_value();
+    }
+    if (!all_started && std::ssize(started) == options.batch_size) all_started = Clock::now();
+    progress(std::min(1.0, static_cast<double>(std::ssize(started) + steps) / total));
+  }
+  if (steps == 0) {
+    throw ConfigError("the first of " + std::to_string(options.batch_size) + " sequences had its " +
+                      std::to_string(options.new_tokens) +
+                      " new tokens before the last began: they need more");
+  }
+  return seconds / static_cast<double>(steps);
 }
 
 double raw_read_seconds(Model& model) {
@@ -116,6 +148,11 @@ void check_context(const Engine& engine, const ThroughputOptions& options) {
   if (options.prompt_tokens < 1 || options.new_tokens < 1 || options.repetitions < 1) {
     throw ConfigError("the numbers of prompt tokens, new tokens and repetitions are at least 1");
   }
+  if (options.batch_size < 1 || options.batch_size > engine.options().max_num_seqs) {
+    throw ConfigError("a batch of " + std::to_string(options.batch_size) +
+                      " sequences was asked for, the engine runs 1 to " +
+                      std::to_string(engine.options().max_num_seqs));
+  }
   if (needed > engine.options().max_model_len) {
     throw ConfigError("prompt and new tokens need a context of " + std::to_string(needed) +
                       " tokens, the model has " + std::to_string(engine.options().max_model_len));
@@ -133,20 +170,26 @@ Throughput measure_throughput(LLM& llm, const ThroughputOptions& options) {
 
   std::vector<double> prefill;
   std::vector<double> decode;
+  std::vector<double> batch_step;
   std::vector<double> sweep;
   std::vector<double> flops;
   for (int64_t repetition = 0; repetition < options.repetitions; ++repetition) {
     sweep.push_back(ceilings.read_seconds(work.pieces));
     flops.push_back(bf16 ? ceilings.bf16_flops() : ceilings.f32_flops());
+    const double runs = options.batch_size > 1 ? 2 : 1;
     const auto report = [&](double share) {
       const double done =
-          (static_cast<double>(repetition) + share) / static_cast<double>(options.repetitions);
+          (static_cast<double>(repetition) + share / runs) / static_cast<double>(options.repetitions);
       if (options.progress && !options.progress(done)) throw Interrupted("stopped on request");
     };
     const RunSeconds seconds = run_once(llm.engine(), options, model.spec().vocab_size, report);
     sweep.push_back(ceilings.read_seconds(work.pieces));
     prefill.push_back(seconds.prefill);
     decode.push_back(seconds.decode);
+    if (options.batch_size == 1) continue;
+    batch_step.push_back(batch_step_seconds(llm.engine(), options, model.spec().vocab_size,
+                                            [&](double share) { report(1 + share); }));
+    sweep.push_back(ceilings.read_seconds(work.pieces));
   }
 
   Throughput result;
@@ -160,6 +203,16 @@ Throughput measure_throughput(LLM& llm, const ThroughputOptions& options) {
   result.decode = {.tokens = options.new_tokens,
                    .tokens_per_second = static_cast<double>(options.new_tokens) / median(decode),
                    .ceiling_tokens_per_second = 1.0 / median(sweep)};
+  result.batch_size = options.batch_size;
+  if (options.batch_size > 1) {
+    const auto batch = static_cast<double>(options.batch_size);
+    const double step_work =
+        2.0 * batch * static_cast<double>(work.elements_per_token + work.elements_per_sequence);
+    const double least_seconds = std::max(median(sweep), step_work / result.multiply_flops);
+    result.batch_decode = {.tokens = options.new_tokens,
+                           .tokens_per_second = batch / median(batch_step),
+                           .ceiling_tokens_per_second = batch / least_seconds};
+  }
   result.decode_bytes_per_token = work.bytes;
   result.read_bytes_per_second = static_cast<double>(work.bytes) / median(sweep);
   const LoadReport& report = model.load_report();
@@ -184,9 +237,16 @@ Json Throughput::to_json() const {
                 {"tokens_per_second", p.tokens_per_second},
                 {"ceiling_fraction", p.ceiling_fraction()}};
   };
+  Json batch = nullptr;
+  if (batch_decode) {
+    batch = phase(*batch_decode);
+    batch["sequences"] = batch_size;
+    batch["of_one_sequence"] = batch_decode->tokens_per_second / decode.tokens_per_second;
+  }
   return {
       {"prefill", phase(prefill)},
       {"decode", phase(decode)},
+      {"batch_decode", batch},
       {"load",
        {{"seconds", load_seconds},
         {"gigabytes_per_second", load_bytes_per_second / kGiga},

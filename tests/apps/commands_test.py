@@ -226,6 +226,24 @@ class Bench(OctetTest):
         for words in (r"prefill +20 ", r"decode +5 ", r"of the ceiling", r"load +.* GB/s", r"memory +weights ", r"machine +"):
             self.assertRegex(out, words)
 
+    def test_a_batch_is_measured_beside_one_sequence(self):
+        self.assertIsNone(self.json(*self.WORDS, "--json")["batch_decode"])
+        words = ("bench", TINY, "-p", "20", "-n", "40", "-r", "2", "-b", "4")
+        result = self.json(*words, "--json")
+        batch = result["batch_decode"]
+        self.assertEqual((batch["sequences"], batch["tokens"]), (4, 40))
+        self.assertAlmostEqual(batch["of_one_sequence"], batch["tokens_per_second"] / result["decode"]["tokens_per_second"], places=6)
+        self.assertGreater(batch["ceiling_fraction"], 0)
+        out = self.done(*words)
+        self.assertRegex(out, r"batch decode +40 ")
+        self.assertRegex(out, r"batch +4 sequences together give [0-9.]+ times the tokens of one")
+
+    def test_a_batch_whose_first_sequence_ends_before_the_last_begins_is_refused(self):
+        self.refused(1, "the first of 60 sequences had its 2 new tokens before the last began", "bench", TINY, "-p", "100", "-n", "2", "-b", "60")
+
+    def test_a_batch_of_nothing_is_refused(self):
+        self.refused(2, "--batch-size: expected a number from 1 to 65536", "bench", TINY, "-b", "0")
+
     def test_a_default_prompt_fits_a_short_context(self):
         self.assertEqual(self.json("bench", TINY, "-n", "8", "-r", "1", "--json")["prefill"]["tokens"], 128 - 9)
 
