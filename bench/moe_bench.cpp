@@ -9,6 +9,7 @@
 #include <set>
 
 #include "bench/bench_support.h"
+#include "bench/random_weights.h"
 #include "octet/backend/cpu/ceilings.h"
 #include "octet/backend/factory.h"
 #include "octet/base/checked_math.h"
@@ -50,9 +51,7 @@ Json config(int layers) {
 class Stack {
  public:
   Stack(Backend& backend, MemoryLedger& ledger, const Options& options)
-      : backend_(backend),
-        ledger_(ledger),
-        spec_(QuantOptions{}),
+      : spec_(QuantOptions{}),
         decoder_({.backend = backend,
                   .communicator = communicator_,
                   .quant_spec = spec_,
@@ -64,7 +63,10 @@ class Stack {
     table_.resize(kContext / kKvBlock);
     std::iota(table_.begin(), table_.end(), 0);
     parameters_ = decoder_.parameters();
-    for (const Parameter& parameter : parameters_) fill(parameter);
+    for (const Parameter& parameter : parameters_) {
+      fill_parameter(parameter, backend, ledger, seed_);
+      note(parameter);
+    }
   }
 
   /// The matrices that a token reads: all dense ones, and of the experts of a layer `experts_per_token`,
@@ -104,47 +106,12 @@ class Stack {
  private:
   static constexpr int64_t kKvBlock = 32;
 
-  void fill(const Parameter& parameter) {
-    if (auto* const* vector = std::get_if<StoredVector*>(&parameter.destination)) {
-      if (!(*vector)->tensor.empty()) return;
-      const int64_t size = (*vector)->size;
-      (*vector)->tensor =
-          Tensor(Buffer(backend_.allocator(), ledger_, "weights", size * 4), DType::kF32, Shape{size});
-      const std::span<float> values((*vector)->tensor.view().row<float>(0), static_cast<size_t>(size));
-      const bool bias = parameter.name.ends_with("bias");
-      std::ranges::fill(values, bias ? 0.0F : 1.0F);
-      return;
-    }
-    StoredMatrix& matrix = *std::get<StoredMatrix*>(parameter.destination);
-    if (matrix.matrix.empty()) take(matrix);
-    if (matrix.rule.quantize && parameter.offset == 0) note(parameter, matrix);
-  }
-
-  void take(StoredMatrix& matrix) {
-    const bool fp8 = matrix.rule.quantize;
-    MatrixSpec spec{.dtype = fp8 ? DType::kF8E4M3 : DType::kF32,
-                    .rows = matrix.rows,
-                    .cols = matrix.cols,
-                    .layout = matrix.lookup_only ? MatrixLayout::kRowMajor : backend_.weight_layout(),
-                    .scale_kind = fp8 ? ScaleKind::kRow : ScaleKind::kNone,
-                    .parts = {}};
-    matrix.matrix = QuantMatrix(backend_.allocator(), ledger_, "weights", spec);
-    const QuantMatrixView view = matrix.matrix.view();
-    const auto bytes = static_cast<size_t>(matrix_bytes(spec.layout, spec.dtype, spec.rows, spec.cols));
-    if (fp8) {
-      fill_codes({view.data, bytes}, ++seed_);
-      // Codes spread over all magnitudes; this keeps the sums of a row near 1.
-      std::fill_n(view.scales, spec.rows, 0.0002F);
-    } else {
-      fill_bell({reinterpret_cast<float*>(view.data), bytes / sizeof(float)}, ++seed_);
-    }
-  }
-
-  void note(const Parameter& parameter, const StoredMatrix& matrix) {
-    const MatrixSpec& spec = matrix.matrix.spec();
-    const ByteSpan bytes(matrix.matrix.view().data,
-                         static_cast<size_t>(matrix_bytes(spec.layout, spec.dtype, spec.rows, spec.cols)));
-    const double operations = 2.0 * static_cast<double>(spec.rows * spec.cols);
+  void note(const Parameter& parameter) {
+    const auto* const* destination = std::get_if<StoredMatrix*>(&parameter.destination);
+    if (destination == nullptr || !(*destination)->rule.quantize || parameter.offset != 0) return;
+    const StoredMatrix& matrix = **destination;
+    const ByteSpan bytes = element_bytes(matrix);
+    const double operations = 2.0 * static_cast<double>(matrix.rows * matrix.cols);
     if (!parameter.expert) {
       dense_.push_back(bytes);
       operations_ += operations;
@@ -158,8 +125,6 @@ class Stack {
         operations * static_cast<double>(router.experts_per_token) / static_cast<double>(router.num_experts);
   }
 
-  Backend& backend_;
-  MemoryLedger& ledger_;
   SingleCommunicator communicator_;
   QuantSpec spec_;
   Decoder decoder_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "octet/engine/sampling_params.h"
+#include "octet/engine/token_weights.h"
 
 namespace octet {
 
@@ -24,18 +25,18 @@ class Sampler {
                                std::mt19937_64& generator);
 
  private:
-  struct Candidate {
-    float logit;
-    int32_t id;
-  };
   void keep_top_k(std::span<const float> logits, int64_t k);
-  [[nodiscard]] double weigh(double temperature, float best);
-  void keep_top_p(double total, float best, const SamplingParams& params);
-  [[nodiscard]] int32_t draw(double min_p, std::mt19937_64& generator) const;
+  void keep_top_p(std::span<const float> logits, double top_p);
+  [[nodiscard]] int32_t least_likely(std::span<const float> logits, double reached, double enough);
+  template <class IdOf>
+  [[nodiscard]] int32_t draw(size_t count, IdOf id_of, double min_p, std::mt19937_64& generator);
 
   int64_t vocab_limit_;
-  std::vector<Candidate> candidates_;
-  std::vector<double> weights_;  // of candidates_, in the same order
+  TokenWeights tokens_;
+  bool all_ = true;                  // whether nothing is cut off
+  std::vector<int32_t> candidates_;  // what is left, unless all_
+  std::vector<int32_t> scratch_;
+  std::vector<double> sums_;  // of runs of candidates
 };
 
 /// The id of the largest logit, the lowest id among equals. Throws DeviceError on NaN or when none is finite.

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -85,6 +86,55 @@ TEST(Sampler, TopPOverALargeFlatVocabularyKeepsItsShare) {
   }
   EXPECT_LT(largest, 2500);
   EXPECT_GT(largest, 2300);
+}
+
+/// The tokens that may be drawn, by sorting all: transformers' order of top-k, top-p, min-p.
+std::vector<int32_t> allowed(const std::vector<float>& logits, const SamplingParams& params) {
+  std::vector<int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  const auto logit = [&](int32_t id) { return static_cast<double>(logits[static_cast<size_t>(id)]); };
+  std::stable_sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+  if (params.top_k > 0) ids.resize(std::min(ids.size(), static_cast<size_t>(params.top_k)));
+  const auto weight = [&](int32_t id) { return std::exp((logit(id) - logit(ids[0])) / params.temperature); };
+  double total = 0;
+  for (const int32_t id : ids) total += weight(id);
+  double reached = 0;
+  size_t kept = 0;
+  while (kept < ids.size() && (kept == 0 || reached < params.top_p * total)) reached += weight(ids[kept++]);
+  ids.resize(kept);
+  std::erase_if(ids, [&](int32_t id) { return weight(id) < params.min_p; });
+  return ids;
+}
+
+TEST(Sampler, KeepsWhatSortingTheWholeVocabularyKeeps) {
+  std::mt19937_64 generator(11);
+  for (const size_t count : {1UL, 7UL, 300UL, 3000UL}) {
+    std::vector<float> logits(count);
+    for (size_t i = 0; i < count; ++i) {
+      logits[i] = -static_cast<float>(generator() >> 40) * 0x1p-24F * 9.0F;
+      if (i % 5 == 1) logits[i] = logits[i / 2];  // equals
+      if (i % 11 == 3) logits[i] = -kInfinity;
+    }
+    Sampler sampler(static_cast<int64_t>(count));
+    for (const SamplingParams& params :
+         {SamplingParams{.temperature = 0.7, .top_p = 0.31}, SamplingParams{.temperature = 0.7, .top_k = 40},
+          SamplingParams{.temperature = 1.5, .top_k = 5, .top_p = 0.77},
+          SamplingParams{.temperature = 0.2, .top_p = 0.9999},
+          SamplingParams{.temperature = 2.0, .min_p = 0.4}, SamplingParams{.temperature = 1.0, .top_k = 1},
+          SamplingParams{.temperature = 1.0, .top_p = 1e-9},
+          SamplingParams{.temperature = 0.9, .top_k = 100, .top_p = 0.95, .min_p = 0.2}}) {
+      const std::vector<int32_t> expected = allowed(logits, params);
+      std::map<int32_t, int> seen;
+      for (int i = 0; i < 4000; ++i) ++seen[sampler.sample(logits, params, generator)];
+      for (const auto& [id, times] : seen) EXPECT_THAT(expected, testing::Contains(id)) << count;
+      if (expected.size() > 8) continue;
+      for (const int32_t id : expected) {
+        const double distance = static_cast<double>(logits[static_cast<size_t>(expected[0])]) -
+                                static_cast<double>(logits[static_cast<size_t>(id)]);
+        if (distance < 3 * params.temperature) EXPECT_EQ(seen.count(id), 1U) << count << " " << id;
+      }
+    }
+  }
 }
 
 TEST(Sampler, MinPDropsWhatIsUnlikelyBesideTheBest) {
