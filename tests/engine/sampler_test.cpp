@@ -131,7 +131,8 @@ TEST(Sampler, KeepsWhatSortingTheWholeVocabularyKeeps) {
       for (const int32_t id : expected) {
         const double distance = static_cast<double>(logits[static_cast<size_t>(expected[0])]) -
                                 static_cast<double>(logits[static_cast<size_t>(id)]);
-        if (distance < 3 * params.temperature) EXPECT_EQ(seen.count(id), 1U) << count << " " << id;
+        if (distance > 3 * params.temperature) continue;  // too unlikely for so few draws
+        EXPECT_EQ(seen.count(id), 1U) << count << " " << id;
       }
     }
   }
