@@ -60,9 +60,14 @@ Engine::Engine(const Decoder& decoder, const EngineOptions& options)
       blocks_(cache_.num_blocks(), kKvBlockSize),
       scheduler_({.max_num_seqs = options_.max_num_seqs, .max_step_tokens = options_.max_step_tokens},
                  blocks_),
-      runner_(decoder, cache_, step_limits(options_)),
-      sampler_(options_.vocab_limit) {
-  events_.reserve(static_cast<size_t>(options_.max_num_seqs));
+      runner_(decoder, cache_, step_limits(options_)) {
+  const auto sequences = static_cast<size_t>(options_.max_num_seqs);
+  const auto threads = static_cast<size_t>(decoder.context().backend.threads().threads());
+  samplers_.reserve(std::min(sequences, threads));
+  while (samplers_.size() < std::min(sequences, threads)) samplers_.emplace_back(options_.vocab_limit);
+  events_.reserve(sequences);
+  sampled_.reserve(sequences);
+  chosen_.reserve(sequences);
 }
 
 void Engine::check_prompt(std::span<const int32_t> prompt) const {
@@ -132,14 +137,15 @@ std::span<const TokenEvent> Engine::step() {
   if (scheduler_.empty()) return events_;
   const auto chunks = scheduler_.next();
   const ConstTensorView logits = runner_.run(chunks);
-  int64_t row = 0;
+  sampled_.clear();
   for (const ScheduledChunk& chunk : chunks) {
-    Sequence& sequence = *chunk.sequence;
-    const bool samples = chunk.samples();
-    sequence.computed = chunk.first + chunk.count;
-    if (!samples) continue;
-    const std::span<const float> values(logits.row<float>(row++), static_cast<size_t>(logits.cols()));
-    const int32_t token = sampler_.sample(values, sequence.params, sequence.generator);
+    if (chunk.samples()) sampled_.push_back(chunk.sequence);
+    chunk.sequence->computed = chunk.first + chunk.count;
+  }
+  choose_tokens(logits);
+  for (size_t i = 0; i < sampled_.size(); ++i) {
+    Sequence& sequence = *sampled_[i];
+    const int32_t token = chosen_[i];
     sequence.tokens.push_back(token);
     events_.push_back({.sequence = sequence.id, .token = token, .finished = finish_reason(sequence, token)});
   }
@@ -147,6 +153,21 @@ std::span<const TokenEvent> Engine::step() {
     if (event.finished) scheduler_.remove(event.sequence);
   }
   return events_;
+}
+
+void Engine::choose_tokens(ConstTensorView logits) {
+  const size_t count = sampled_.size();
+  const size_t shares = std::min(count, samplers_.size());
+  chosen_.resize(count);
+  const auto choose = [&](int64_t share, int) {
+    for (auto i = static_cast<size_t>(share); i < count; i += shares) {
+      const std::span<const float> values(logits.row<float>(static_cast<int64_t>(i)),
+                                          static_cast<size_t>(logits.cols()));
+      Sequence& sequence = *sampled_[i];
+      chosen_[i] = samplers_[static_cast<size_t>(share)].sample(values, sequence.params, sequence.generator);
+    }
+  };
+  decoder_.context().backend.threads().parallel_for(static_cast<int64_t>(shares), choose);
 }
 
 std::optional<FinishReason> Engine::finish_reason(const Sequence& sequence, int32_t token) const {

@@ -92,6 +92,9 @@ class Engine {
 
  private:
   void take_queued();
+  /// The next token of each sequence in sampled_, one row of logits each, into chosen_: on the backend's
+  /// threads.
+  void choose_tokens(ConstTensorView logits);
   void check_allowed() const;
   void check_prompt(std::span<const int32_t> prompt) const;
   [[nodiscard]] Sequence prompt_sequence(std::span<const int32_t> prompt);
@@ -103,7 +106,9 @@ class Engine {
   BlockManager blocks_;
   Scheduler scheduler_;
   ModelRunner runner_;
-  Sampler sampler_;
+  std::vector<Sampler> samplers_;  // as many as may work side by side
+  std::vector<Sequence*> sampled_;
+  std::vector<int32_t> chosen_;
   std::vector<TokenEvent> events_;
   std::string refusal_;
 

@@ -104,18 +104,13 @@ std::array<TokenWeights::Bucket, TokenWeights::kBuckets> TokenWeights::spread() 
 }
 
 void TokenWeights::collect(int first, int last, std::vector<int32_t>& ids) const {
-  constexpr size_t kBlock = 16;  // passed over at once where none is meant, as most are
+  if (last < first) return;
   size_t count = ids.size();
   ids.resize(count + buckets_.size());
-  for (size_t begin = 0; begin < buckets_.size(); begin += kBlock) {
-    const size_t end = std::min(begin + kBlock, buckets_.size());
-    int lowest = kBuckets;
-    for (size_t i = begin; i < end; ++i) lowest = std::min<int>(lowest, buckets_[i]);
-    if (lowest > last) continue;
-    for (size_t i = begin; i < end; ++i) {
-      ids[count] = static_cast<int32_t>(i);
-      count += buckets_[i] >= first && buckets_[i] <= last ? 1 : 0;
-    }
+  const auto range = static_cast<uint32_t>(last - first);
+  for (size_t i = 0; i < buckets_.size(); ++i) {  // without a branch: what is meant may lie anywhere
+    ids[count] = static_cast<int32_t>(i);
+    count += static_cast<uint32_t>(buckets_[i] - first) <= range ? 1 : 0;
   }
   ids.resize(count);
 }

@@ -19,13 +19,17 @@ template <int n, int p = 0, class Body>
   }
 }
 
-/// Queries are scored in groups of 4, 2 and 1; how many are in the group that begins with this one.
+/// Queries are scored in groups of 4 at most, and none alone unless there is but one: how many are in the
+/// group that begins with this one.
 inline int score_group(int first, int count) {
-  return first + 4 <= count ? 4 : first + 2 <= count ? 2 : 1;
+  const int left = count - first;
+  return left == 5 ? 3 : left < 4 ? left : 4;
 }
-/// Keys that are scored together: as many sums as hide the latency of a multiply-add and stay in registers.
+/// Keys that are scored together: as many sums as hide the latency of a multiply-add and stay in registers,
+/// a vector of each key beside them.
 constexpr int keys_at_once(int queries) {
-  return queries == 4 ? (kLanes == 16 ? 4 : 3) : 8 / queries;
+  if (kLanes == 16) return queries >= 3 ? 4 : 8 / queries;
+  return queries >= 3 ? 3 : queries == 2 ? 4 : 6;
 }
 
 /// Where the products of a key and a query are, added up in each lane: [queries, kChunkKeys, kLanes].
@@ -128,6 +132,7 @@ inline void score_chunk(const AttentionTile& tile, const AttentionScratch& scrat
   for (int m = 0; m < tile.count;) {
     const int group = score_group(m, tile.count);
     if (group == 4) score_queries<4>(tile, scratch, m, span, rows);
+    if (group == 3) score_queries<3>(tile, scratch, m, span, rows);
     if (group == 2) score_queries<2>(tile, scratch, m, span, rows);
     if (group == 1) score_queries<1>(tile, scratch, m, span, rows);
     m += group;

@@ -20,7 +20,8 @@ struct StripWork {
 template <class Rows>
 constexpr int vectors_at_once(int queries) {
   constexpr bool kLines = __is_same(Rows, CachedRows<float>);
-  return queries == 6 || (queries == 4 && kLines) ? 2 : queries == 4 ? 3 : queries == 2 ? 4 : 8;
+  if (queries >= 3) return queries == 6 || kLines ? 2 : 3;
+  return queries == 2 ? 4 : kLanes == 16 ? 8 : 6;
 }
 
 /// out += weights * values for kQueries queries and kVectors vectors from vector `first` on, which is number
@@ -98,15 +99,16 @@ inline void add_value_columns(const StripWork& work, const Rows& rows, Span colu
   for (int64_t d = v * kLanes; d < columns.end; d += kLanes) add_rest<kQueries>(work, rows, d);
 }
 
-/// How many queries from `first` on are taken together: 6, 4, 2 or 1 that see the same keys of this chunk.
+/// How many queries from `first` on are taken together: 6, 4, 3 or 2 that see the same keys of this chunk, so
+/// that of those that do none is left alone; 1 that no other follows.
 inline int same_spans(const AttentionTile& tile, int first, int64_t chunk) {
   const Span one = span_in_chunk(tile.begin[first], tile.end[first], chunk);
   int count = 1;
-  for (; count < 6 && first + count < tile.count; ++count) {
+  for (; count < 7 && first + count < tile.count; ++count) {
     const Span other = span_in_chunk(tile.begin[first + count], tile.end[first + count], chunk);
     if (other.begin != one.begin || other.end != one.end) break;
   }
-  return count == 1 ? 1 : count / 2 * 2;
+  return count == 7 ? 4 : count == 5 ? 3 : count;
 }
 
 /// `part`: the keys of the chunk that `rows` has; `columns`: of their vectors.
@@ -123,6 +125,7 @@ inline void add_chunk(const AttentionTile& tile, int64_t chunk, const AttentionS
       const StripWork work = {scratch.scores + m * kChunkKeys, span, stride, state.out + m * stride, m == 0};
       if (same == 6) add_value_columns<6>(work, rows, columns);
       if (same == 4) add_value_columns<4>(work, rows, columns);
+      if (same == 3) add_value_columns<3>(work, rows, columns);
       if (same == 2) add_value_columns<2>(work, rows, columns);
       if (same == 1) add_value_columns<1>(work, rows, columns);
     }

@@ -301,21 +301,21 @@ inline const float* row_scales(const PanelTask& task, const MultiplySegment& seg
 struct Fold {
   const float* scales;  // [64]
   const float* bias;    // [64] or null
-  bool first;           // y has no value yet
 };
 
-/// One token: y = [y +] sums * factor * scales [+ bias].
-inline void fold_row(const Fold& fold, const float* sums, float factor, const PanelTask& task, float* y) {
+/// One token: y = [before +] sums * factor * scales [+ bias]; `before` is null or may be y.
+inline void fold_row(const Fold& fold, const float* sums, float factor, const PanelTask& task,
+                     const float* before, float* y) {
   int64_t r = task.row_begin;
   for (; r + kLanes <= task.row_end; r += kLanes) {
     F32 value = mul(mul(load(sums + r), set1(factor)), load(fold.scales + r));
-    if (!fold.first) value = add(load(y + r), value);
+    if (before != nullptr) value = add(load(before + r), value);
     if (fold.bias != nullptr) value = add(value, load(fold.bias + r));
     store(y + r, value);
   }
   for (; r < task.row_end; ++r) {
     float value = sums[r] * factor * fold.scales[r];
-    if (!fold.first) value = y[r] + value;
+    if (before != nullptr) value = before[r] + value;
     if (fold.bias != nullptr) value = value + fold.bias[r];
     y[r] = value;
   }
@@ -329,21 +329,20 @@ inline void narrow_row(const PanelTask& task, int64_t t, const float* row) {
               task.narrow_y + (t * task.y_stride + task.row_begin) * kBytes);
 }
 
-inline void fold_segment(const PanelTask& task, int64_t index, const float* sums) {
+/// Adds a segment's sums to `totals` [tokens, 64], side by side as rows of y are not: these often lie a power
+/// of two apart, on the same few lines of the caches. The last segment's go to y.
+inline void fold_segment(const PanelTask& task, int64_t index, const float* sums, float* totals) {
   const MultiplySegment& segment = task.segments[index];
+  const bool last = index + 1 == task.segment_count;
   alignas(64) float buffer[kRows];
-  const Fold fold = {row_scales(task, segment, buffer), index + 1 == task.segment_count ? task.bias : nullptr,
-                     index == 0};
+  const Fold fold = {row_scales(task, segment, buffer), last ? task.bias : nullptr};
   for (int64_t t = 0; t < task.tokens; ++t) {
     float factor = task.up[t];
     if (task.x_scales != nullptr) factor *= task.x_scales[t * task.x_scale_stride + segment.x_scale];
-    if (task.narrow_y == nullptr) {
-      fold_row(fold, sums + t * kRows, factor, task, task.y + t * task.y_stride);
-    } else {
-      alignas(64) float row[kRows];
-      fold_row(fold, sums + t * kRows, factor, task, row);
-      narrow_row(task, t, row);
-    }
+    float* total = totals + t * kRows;
+    float* y = !last || task.narrow_y != nullptr ? total : task.y + t * task.y_stride;
+    fold_row(fold, sums + t * kRows, factor, task, index == 0 ? nullptr : total, y);
+    if (last && task.narrow_y != nullptr) narrow_row(task, t, total);
   }
 }
 
@@ -359,6 +358,7 @@ bool multiply_panel(const PanelTask& task) {
   auto* sums = reinterpret_cast<float*>(task.scratch);
   std::byte* decoded = task.scratch + kMaxTokens * kCellBytes;
   std::byte* gathered = decoded + kChunkCells * kCellBytes;
+  auto* totals = reinterpret_cast<float*>(gathered + kChunkCells * kCellBytes);
   const int64_t step = chunk_groups<W>(task);
   Specials specials;
   for (int64_t s = 0; s < task.segment_count; ++s) {
@@ -374,7 +374,7 @@ bool multiply_panel(const PanelTask& task) {
                          task.tokens, sums, decoded, g > 0},
                         specials);
     }
-    fold_segment(task, s, sums);
+    fold_segment(task, s, sums, totals);
   }
   return W::kHasSpecials && specials.any(W::kLargestFinite);
 }

@@ -76,9 +76,9 @@ struct PanelTask {
   std::byte* scratch = nullptr;  ///< panel_scratch_bytes(), aligned to 64 bytes
 };
 
-/// Bytes of scratch of one panel task: sums [kMaxTokens, 64], decoded cells and gathered groups [kChunkCells,
-/// 64].
-inline constexpr int64_t kPanelScratchBytes = (kMaxTokens + 2 * kChunkCells) * kCellBytes;
+/// Bytes of scratch of one panel task: sums and totals [kMaxTokens, 64] each, decoded cells and gathered
+/// groups [kChunkCells, 64] each.
+inline constexpr int64_t kPanelScratchBytes = 2 * (kMaxTokens + kChunkCells) * kCellBytes;
 
 /// Returns whether a code without a finite value (NaN, infinity) was seen: then the rows that hold one are
 /// wrong.
