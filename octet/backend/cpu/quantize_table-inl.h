@@ -150,7 +150,8 @@ template <class Format, bool kCounted>
                                          const TableLanes& constants, LaneSums& sums) {
   using Signs = int8_t __attribute__((vector_size(4 * kLanes)));
   constexpr int kStepBits = 7 - Format::kMantissa;
-  const std::conditional_t < kCounted&& kLanes<16, const TableLanes&, TableLanes> table = constants;
+  constexpr bool kInMemory = kCounted && kLanes < 16;
+  const std::conditional_t<kInMemory, const TableLanes&, TableLanes> table = constants;
   TurnPlace at = place;
   ShortSums short_sums;
   int64_t turn = 0;
