@@ -13,8 +13,8 @@ constexpr float kBucketsOfE = 8;  // of an e-fold
 constexpr size_t kRun = 128;
 constexpr float kFurthest = 87;  // exp(-87) is the last that is not subnormal
 
-/// exp(-x) for x in [0, kFurthest]: 2^n times a polynomial of degree 6 on the rest (Taylor's, its last terms
-/// fitted: relative error below 2e-7). Exactly 1 for 0.
+/// exp(-x) for x in [0, kFurthest]: 2^n times a polynomial of degree 7 on the rest, with the coefficients and
+/// the two parts of ln 2 of Cephes' expf. Exactly 1 for 0.
 float exp_of_minus(float x) {
   constexpr float kToInteger = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
   constexpr float kLog2E = 1.44269504F;
