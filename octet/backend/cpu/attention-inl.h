@@ -86,6 +86,7 @@ inline bool prepare_scales(const AttentionTile& tile, int64_t chunk, const Atten
                            Span all, ChunkScales& scales) {
   if constexpr (sizeof(T) > 1) return true;
   const bool latent = tile.values == tile.keys;
+  ask_for_scales(tile, chunk + 1);
   scales.keys = scales_of_chunk(tile, tile.key_scales, chunk, all, scratch.key_scales);
   scales.values =
       scales_of_chunk(tile, latent ? tile.key_scales : tile.value_scales, chunk, all, scratch.value_scales);
@@ -109,7 +110,6 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
   const auto values = static_cast<size_t>(tile.count * padded(tile.head_dim));
   __builtin_memset(state.out, 0, values * sizeof(float));
   if (seen.begin >= seen.end) return;
-  copy_queries<T>(tile, scratch.q);
   for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {
     const Span all = span_in_chunk(seen.begin, seen.end, chunk);
     ChunkScales scales;
@@ -126,6 +126,10 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
 inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                                  const AttentionState& state) {
   visit_any(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+}
+
+inline void copy_any_queries(const AttentionTile& tile, const AttentionScratch& scratch) {
+  visit_any(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
 }
 
 inline void merge_states(const AttentionTile& tile, const AttentionState& part, const AttentionState& into) {
@@ -163,6 +167,7 @@ inline void finish_state(const AttentionTile& tile, const AttentionState& state)
 }  // namespace lanes
 
 inline constexpr AttentionKernels kAttentionKernels = {
+    .prepare = lanes::copy_any_queries,
     .partition = lanes::attend_any_partition,
     .merge = lanes::merge_states,
     .finish = lanes::finish_state,
