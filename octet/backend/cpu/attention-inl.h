@@ -21,8 +21,8 @@ inline Span seen_keys(const AttentionTile& tile, int64_t index) {
           seen.end < first + kPartitionKeys ? seen.end : first + kPartitionKeys};
 }
 
-/// Chunks whose vectors are used from the cache, one after the other. The values of a chunk are added after the
-/// next one's keys are scored: so nothing waits for the last scores to become weights, or for those.
+/// Chunks whose vectors are used from the cache, one after the other. The values of a chunk are added after
+/// the next one's keys are scored: so nothing waits for the last scores to become weights, or for those.
 template <class T>
 class ChunksFromCache {
  public:
@@ -50,9 +50,10 @@ class ChunksFromCache {
     const int64_t chunk = waiting_;
     waiting_ = -1;
     const AttentionScratch& scratch = scratch_[chunk % 2];
-    for_blocks<T>(tile_, chunk, keys_, tile_.values, scratch.values, [&](Span part, const CachedRows<T>& rows) {
-      add_chunk(tile_, chunk, scratch, state_, part, {0, padded(tile_.head_dim)}, rows);
-    });
+    for_blocks<T>(tile_, chunk, keys_, tile_.values, scratch.values,
+                  [&](Span part, const CachedRows<T>& rows) {
+                    add_chunk(tile_, chunk, scratch, state_, part, {0, padded(tile_.head_dim)}, rows);
+                  });
   }
 
  private:
@@ -112,7 +113,6 @@ inline bool find_scales(const AttentionTile& tile, int64_t chunk, const Attentio
                         ChunkScales& scales) {
   if constexpr (sizeof(T) > 1) return true;
   const bool latent = tile.values == tile.keys;
-  ask_for_scales(tile, chunk + 1);
   scales.keys = scales_of_chunk(tile, tile.key_scales, chunk, all, scratch.key_scales);
   scales.values =
       scales_of_chunk(tile, latent ? tile.key_scales : tile.value_scales, chunk, all, scratch.value_scales);
@@ -148,6 +148,7 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
     const bool fitting = find_scales<T>(tile, chunk, scratch, all, scales);
     if (fitting && suit) {
       chunks.score(chunk, all);
+      if constexpr (sizeof(T) == 1) ask_for_scales(tile, chunk, scales.keys);
       chunks.add_values();
       chunks.make_weights(chunk, all, scales);
     } else {

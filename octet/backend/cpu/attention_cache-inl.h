@@ -239,13 +239,15 @@ inline const float* scales_of_chunk(const AttentionTile& tile, const float* scal
   }
   return into;
 }
-/// Asks for the scales of a chunk, if they follow each other.
-inline void ask_for_scales(const AttentionTile& tile, int64_t chunk) {
-  if (tile.end[tile.count - 1] < (chunk + 1) * kChunkKeys) return;
-  const int64_t first = place_of(tile, chunk * kChunkKeys).vector;
+/// Asks for the scales that are used after the values of the chunk before are added: those of this chunk's
+/// keys, and the next one's values if there are so many.
+inline void ask_for_scales(const AttentionTile& tile, int64_t chunk, const float* of_keys) {
+  const int64_t next = (chunk + 1) * kChunkKeys;
+  const bool more = next < tile.end[tile.count - 1];
+  const float* of_values = more ? tile.value_scales + place_of(tile, next).vector : of_keys;
   for (int64_t j = 0; j < kChunkKeys; j += 16) {
-    __builtin_prefetch(tile.key_scales + first + j, 0, 3);
-    __builtin_prefetch(tile.value_scales + first + j, 0, 3);
+    __builtin_prefetch(of_keys + j, 0, 3);
+    __builtin_prefetch(of_values + j, 0, 3);
   }
 }
 /// Whether all fit into a weight.
@@ -301,9 +303,9 @@ struct Asking<CachedRows<T>> {
   }
 };
 
-/// Asks for the line of which vector_in_place reads a few bytes before the vectors at `first`. Nothing else asks
-/// for it, and waiting for it took a tenth of the time. Into the first cache and twice: processors drop what is
-/// asked for while they are busy, the more readily the further from the first cache.
+/// Asks for the line of which vector_in_place reads a few bytes before the vectors at `first`. Nothing else
+/// asks for it, and waiting for it took a tenth of the time. Into the first cache and twice: processors drop
+/// what is asked for while they are busy, the more readily the further from the first cache.
 template <class T>
 [[gnu::always_inline]] inline void ask_before(const std::byte* first) {
   if constexpr (sizeof(T) <= 2) __builtin_prefetch(first - 1, 0, 3);
