@@ -244,7 +244,8 @@ inline const float* scales_of_chunk(const AttentionTile& tile, const float* scal
 inline void ask_for_scales(const AttentionTile& tile, int64_t chunk, const float* of_keys) {
   const int64_t next = (chunk + 1) * kChunkKeys;
   const bool more = next < tile.end[tile.count - 1];
-  const float* of_values = more ? tile.value_scales + place_of(tile, next).vector : of_keys;
+  const float* scales = tile.values == tile.keys ? tile.key_scales : tile.value_scales;
+  const float* of_values = more ? scales + place_of(tile, next).vector : of_keys;
   for (int64_t j = 0; j < kChunkKeys; j += 16) {
     __builtin_prefetch(of_keys + j, 0, 3);
     __builtin_prefetch(of_values + j, 0, 3);
