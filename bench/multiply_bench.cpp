@@ -79,6 +79,9 @@ class Bench {
   }
   void multiply(Backend& backend, const QuantMatrix& w, TensorView y, int64_t tokens);
   void set_activations(const Case& what, int64_t tokens);
+  [[nodiscard]] TensorView outputs(const Case& what, int64_t tokens) const {
+    return {y_.data(), DType::kF32, Shape{tokens, what.n}};
+  }
 
   const Options& options_;
   MemoryLedger& ledger_;
@@ -89,7 +92,7 @@ class Bench {
   std::vector<QuantMatrix> weights_;
   size_t next_ = 0;
   std::vector<float> x_;  // [T, K]
-  std::vector<float> y_;  // [T, N]
+  Buffer y_;              // [T, N]
   QuantMatrix codes_;     // [T, K]
   Activations activations_;
 };
@@ -122,7 +125,8 @@ void Bench::prepare(const Case& what) {
 
 void Bench::set_activations(const Case& what, int64_t tokens) {
   x_.resize(static_cast<size_t>(tokens * what.k));
-  y_.resize(static_cast<size_t>(tokens * what.n));
+  y_ = {};
+  y_ = Buffer(backend_->allocator(), ledger_, "outputs", tokens * what.n * dtype_size(DType::kF32));
   fill_bell(x_, 99);
   activations_ = {
       .dense = view_of(x_.data(), Shape{tokens, what.k}), .precision = what.precision, .quantized = {}};
@@ -141,7 +145,7 @@ void Bench::set_activations(const Case& what, int64_t tokens) {
 double Bench::check_result(const Case& what, int64_t tokens) {
   set_activations(what, tokens);
   const QuantMatrixView w = weights_[0].view();
-  backend_->gemm(activations_, w, {}, view_of(y_.data(), Shape{tokens, what.n}));
+  backend_->gemm(activations_, w, {}, outputs(what, tokens));
   double worst = 0;
   // Some outputs of the first and the last row, in float64, and the sum of magnitudes that bounds a float32
   // sum.
@@ -167,7 +171,7 @@ double Bench::check_result(const Case& what, int64_t tokens) {
         magnitude += std::abs(product);
       }
       const double bound = magnitude * static_cast<double>(what.k + 8) * 0x1p-24 + 1e-30;
-      const double difference = std::abs(static_cast<double>(y_[static_cast<size_t>(t * what.n + n)]) - sum);
+      const double difference = std::abs(static_cast<double>(outputs(what, tokens).row<float>(t)[n]) - sum);
       worst = std::max(worst, difference / bound);
     }
   }
@@ -183,7 +187,7 @@ Result Bench::time(const Case& what, int64_t tokens) {
   const auto calls = static_cast<size_t>(
       std::clamp<int64_t>(ceil_div(kSampleBytes, bytes * std::max<int64_t>(1, tokens / 4)), 1,
                           std::max<int64_t>(1, static_cast<int64_t>(weights_.size()) / 2)));
-  const TensorView y = view_of(y_.data(), Shape{tokens, what.n});
+  const TensorView y = outputs(what, tokens);
   const bool pairs = isa_ == CpuIsa::kAvx512Bf16 && what.precision == Precision::kBFloat16;
   std::vector<double> own;
   std::vector<double> read;

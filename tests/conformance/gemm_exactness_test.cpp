@@ -42,6 +42,31 @@ TEST_P(GemmExactness, GivesARowTheSameBitsAloneAndAmongOthers) {
   });
 }
 
+TEST_P(GemmExactness, GivesARowTheSameBitsHoweverItsColumnsAreCut) {
+  for (const Scales scales : {Scales::kFine, Scales::kCoarse}) {
+    for (const Left left : {Left::kFloat32, Left::kBFloat16, Left::kGroupE4M3}) {
+      for (const MatrixLayout layout : {MatrixLayout::kRowMajor, MatrixLayout::kLanes64}) {
+        const MultiplyCase what{.shape = {.m = 48, .n = 79, .k = 701},
+                                .weight = {DType::kF8E4M3, scales},
+                                .left = left,
+                                .bias = DType::kBF16,
+                                .layout = layout,
+                                .gap = 0};
+        SCOPED_TRACE(what.to_string());
+        const Multiplication multiplication(memory(), reference(), what, 14);
+        const Strided whole = multiplication.run(candidate());
+        expect_within(multiplication.run(reference()), whole, multiplication.bound(reference()));
+        if (left == Left::kGroupE4M3) continue;
+        int64_t begin = 0;
+        for (const int64_t rows : {1, 2, 4, 6, 9, 26}) {  // 48 in all
+          expect_same_bits(whole, multiplication.run(candidate(), begin, begin + rows), begin);
+          begin += rows;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(GemmExactness, GivesAQuantizedRowTheSameBitsAloneAndAmongOthers) {
   for_each_kind({Left::kTokenE4M3, Left::kGroupE4M3}, [&](MultiplyCase what) {
     Multiplication multiplication(memory(), reference(), what, 12);

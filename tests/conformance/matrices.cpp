@@ -44,6 +44,10 @@ std::string_view to_string(Scales scales) {
       return "a grid";
     case Scales::kParts:
       return "grids of parts";
+    case Scales::kFine:
+      return "a fine grid";
+    case Scales::kCoarse:
+      return "a coarse grid";
   }
   return "";
 }
@@ -71,8 +75,10 @@ MatrixSpec weight_spec(const WeightKind& kind, int64_t rows, int64_t cols, Matri
                   .scale_kind = ScaleKind::kNone,
                   .parts = {}};
   if (kind.scales == Scales::kRow) spec.scale_kind = ScaleKind::kRow;
-  if (kind.scales == Scales::kGrid || kind.scales == Scales::kParts) spec.scale_kind = ScaleKind::kGrid;
+  if (kind.scales != Scales::kNone && kind.scales != Scales::kRow) spec.scale_kind = ScaleKind::kGrid;
   if (kind.scales == Scales::kGrid) append_scale_part(spec.parts, rows, cols, 128, 128);
+  if (kind.scales == Scales::kFine) append_scale_part(spec.parts, rows, cols, 64, 16);
+  if (kind.scales == Scales::kCoarse) append_scale_part(spec.parts, rows, cols, 128, 320);
   if (kind.scales == Scales::kParts) spec.parts = merged_parts(rows, cols);
   return spec;
 }

@@ -16,6 +16,8 @@ enum class Scales {
   kGrid,   ///< one grid of 128 x 128, ragged at the edges
   kParts,  ///< merged parts of odd numbers of rows, one beginning inside a row block, one inside a column
            ///< block
+  kFine,   ///< one grid of 64 x 16: more blocks of columns than a kernel goes over at a time
+  kCoarse  ///< one grid of 128 x 320: blocks wider than what it goes over at a time
 };
 
 struct WeightKind {

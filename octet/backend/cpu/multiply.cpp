@@ -19,6 +19,8 @@ constexpr int64_t kPackBytes = int64_t{8} << 20;
 constexpr int64_t kSplitTokens = 24;
 /// and in no more pieces than the end of a loop needs.
 constexpr int64_t kPieces = 4;
+/// Outputs of so many bytes are not read from a cache again.
+constexpr int64_t kStreamedBytes = int64_t{8} << 20;
 /// Codes of x that are widened at a time.
 constexpr int64_t kPieceColumns = 1024;
 
@@ -303,6 +305,7 @@ PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slo
   task.tokens = tokens.end - tokens.begin;
   if (call.y.dtype() == DType::kF32) {
     task.y = call.y.row<float>(tokens.begin);
+    task.stream_y = call.y.rows() * call.y.row_stride() * dtype_size(DType::kF32) >= kStreamedBytes;
   } else {
     task.narrow_y = call.y.row<std::byte>(tokens.begin);
     task.narrow_dtype = call.y.dtype();

@@ -23,6 +23,8 @@ inline constexpr int kWeightFormats = 7;
 inline constexpr int64_t kMaxTokens = 512;
 /// Cells that are decoded at a time, and groups that are gathered at a time.
 inline constexpr int64_t kChunkCells = 256;
+/// Segments that are gone over at a time.
+inline constexpr int64_t kMaxPieces = 8;
 /// Bytes of a group, and of the same columns once decoded to one cell.
 inline constexpr int64_t kCellBytes = 256;
 
@@ -65,6 +67,7 @@ struct PanelTask {
 
   float* y = nullptr;  ///< of row 0 of the panel
   int64_t y_stride = 0;
+  bool stream_y = false;  ///< all of y is more than caches keep until it is read: it may pass them by
   /// Where not null, each y is rounded once to `narrow_dtype` (F16 or BF16) and goes here instead, by
   /// `narrow`, the `convert` of QuantizeKernels: for a single segment.
   std::byte* narrow_y = nullptr;
@@ -77,8 +80,9 @@ struct PanelTask {
 };
 
 /// Bytes of scratch of one panel task: sums and totals [kMaxTokens, 64] each, decoded cells and gathered
-/// groups [kChunkCells, 64] each.
-inline constexpr int64_t kPanelScratchBytes = 2 * (kMaxTokens + kChunkCells) * kCellBytes;
+/// groups [kChunkCells, 64] each, factors of the tokens [kMaxPieces, kMaxTokens].
+inline constexpr int64_t kPanelScratchBytes =
+    2 * (kMaxTokens + kChunkCells) * kCellBytes + kMaxPieces * kMaxTokens * 4;
 
 /// Returns whether a code without a finite value (NaN, infinity) was seen: then the rows that hold one are
 /// wrong.

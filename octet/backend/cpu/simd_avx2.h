@@ -143,11 +143,11 @@ inline F32 widen_f16_high(I32 v) {
   return widen_f16_low(_mm256_srli_epi32(v, 16));
 }
 
-inline void prefetch(const void* at) {
+[[gnu::always_inline]] inline void prefetch(const void* at) {
   _mm_prefetch(static_cast<const char*>(at), _MM_HINT_NTA);
 }
 
-inline void prefetch_near(const void* at) {
+[[gnu::always_inline]] inline void prefetch_near(const void* at) {
   _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1);
 }
 

@@ -176,12 +176,12 @@ inline F32 widen_f16_high(I32 v) {
 }
 
 /// Asks for a line that will be read once, some KiB ahead.
-inline void prefetch(const void* at) {
+[[gnu::always_inline]] inline void prefetch(const void* at) {
   __builtin_prefetch(at, 0, 0);
 }
 
 /// The same for a line that several passes will use soon.
-inline void prefetch_near(const void* at) {
+[[gnu::always_inline]] inline void prefetch_near(const void* at) {
   __builtin_prefetch(at, 0, 3);
 }
 
