@@ -103,6 +103,7 @@ struct Memory {
                                       .key_scales = scores + kTileQueries * kChunkKeys,
                                       .value_scales = scores + (kTileQueries + 1) * kChunkKeys,
                                       .sums = scores + (kTileQueries + 2) * kChunkKeys};
+    kernels.prepare(tile, working);
     for (int64_t p = 0; p * kPartitionKeys < kKeys; ++p) {
       kernels.partition(tile, p, working, state(part));
       kernels.merge(tile, state(part), state(total));

@@ -21,22 +21,50 @@ inline Span seen_keys(const AttentionTile& tile, int64_t index) {
           seen.end < first + kPartitionKeys ? seen.end : first + kPartitionKeys};
 }
 
-/// Whether the vectors of a chunk are widened where they are used: few queries share them then.
-inline bool used_from_cache(const AttentionTile& tile) {
-  return tile.count <= 8 && tile.head_dim % kHeadPadding == 0;
-}
+/// Chunks whose vectors are used from the cache, one after the other. The values of a chunk are added after
+/// the next one's keys are scored: so nothing waits for the last scores to become weights, or for those.
+template <class T>
+class ChunksFromCache {
+ public:
+  ChunksFromCache(const AttentionTile& tile, const AttentionScratch& scratch, const AttentionState& state)
+      : tile_(tile), scratch_{scratch, scratch}, state_(state) {
+    scratch_[1].scores += kMostFromCache * kChunkKeys;
+  }
+  /// Whether queries are few enough, so that vectors are widened where they are used.
+  static bool suit(const AttentionTile& tile) {
+    return tile.count <= kMostFromCache && tile.head_dim % kHeadPadding == 0;
+  }
+  void score(int64_t chunk, Span all) {
+    const AttentionScratch& scratch = scratch_[chunk % 2];
+    for_blocks<T>(tile_, chunk, all, tile_.keys, scratch.keys,
+                  [&](Span part, const CachedRows<T>& rows) { score_chunk(tile_, scratch, part, rows); });
+  }
+  void make_weights(int64_t chunk, Span all, const ChunkScales& scales) {
+    soften<T>(tile_, chunk, scratch_[chunk % 2], scales, state_);
+    waiting_ = chunk;
+    keys_ = all;
+  }
+  /// Adds the values that have weights and were not added.
+  void add_values() {
+    if (waiting_ < 0) return;
+    const int64_t chunk = waiting_;
+    waiting_ = -1;
+    const AttentionScratch& scratch = scratch_[chunk % 2];
+    for_blocks<T>(tile_, chunk, keys_, tile_.values, scratch.values,
+                  [&](Span part, const CachedRows<T>& rows) {
+                    add_chunk(tile_, chunk, scratch, state_, part, {0, padded(tile_.head_dim)}, rows);
+                  });
+  }
 
-/// One chunk: its scores become weights by `soften_all`, then its values are added.
-template <class T, class Soften>
-inline void attend_cached(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
-                          const AttentionState& state, Span all, Soften&& soften_all) {
-  for_blocks<T>(tile, chunk, all, tile.keys, scratch.keys,
-                [&](Span part, const CachedRows<T>& rows) { score_chunk(tile, scratch, part, rows); });
-  soften_all();
-  for_blocks<T>(tile, chunk, all, tile.values, scratch.values, [&](Span part, const CachedRows<T>& rows) {
-    add_chunk(tile, chunk, scratch, state, part, {0, padded(tile.head_dim)}, rows);
-  });
-}
+ private:
+  static constexpr int kMostFromCache = 8;
+  static_assert(2 * kMostFromCache <= kTileQueries);
+  const AttentionTile& tile_;
+  AttentionScratch scratch_[2];  // for chunks of even and of odd numbers
+  const AttentionState& state_;
+  int64_t waiting_ = -1;  // the chunk whose values were not added
+  Span keys_ = {};
+};
 
 /// The chunk's values in float32; those whose scale is too large to be in a weight have it already, and a
 /// scale of one.
@@ -61,17 +89,17 @@ inline void for_parts(Span all, int64_t size, Body&& body) {
   for (int64_t j = all.begin; j < all.end; j += size) body(Span{j, j + size < all.end ? j + size : all.end});
 }
 
-/// The same over rows of float32. `values_are_there`: by widen_scaled_values.
-template <class T, class Soften>
+/// The same over rows of float32. `values_are_there`: by take_scales_in.
+template <class T>
 inline void attend_widened(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
-                           const AttentionState& state, Span all, Soften&& soften_all,
+                           const AttentionState& state, Span all, const ChunkScales& scales,
                            bool values_are_there) {
   const bool latent = tile.values == tile.keys;  // a key is its value, too, and is widened once
   const int64_t stride = padded(tile.head_dim);
   widen_chunk<T>(tile, chunk, all, true, scratch.keys);
   const WidenedRows keys = {scratch.keys, stride};
   for_parts(all, 32, [&](Span part) { score_chunk(tile, scratch, part, keys); });
-  soften_all();
+  soften<T>(tile, chunk, scratch, scales, state);
   const bool keys_are_values = latent && !values_are_there;
   if (!latent && !values_are_there) widen_chunk<T>(tile, chunk, all, false, scratch.values);
   const WidenedRows values = {keys_are_values ? scratch.keys : scratch.values, stride};
@@ -79,23 +107,26 @@ inline void attend_widened(const AttentionTile& tile, int64_t chunk, const Atten
             [&](Span columns) { add_chunk(tile, chunk, scratch, state, all, columns, values); });
 }
 
-/// Finds what FP8 needs beside the codes. Returns whether the values' scales fit into the weights; else the
-/// values are widened here.
+/// Finds what FP8 needs beside the codes. Returns whether the values' scales fit into the weights.
 template <class T>
-inline bool prepare_scales(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
-                           Span all, ChunkScales& scales) {
+inline bool find_scales(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch, Span all,
+                        ChunkScales& scales) {
   if constexpr (sizeof(T) > 1) return true;
   const bool latent = tile.values == tile.keys;
   scales.keys = scales_of_chunk(tile, tile.key_scales, chunk, all, scratch.key_scales);
   scales.values =
       scales_of_chunk(tile, latent ? tile.key_scales : tile.value_scales, chunk, all, scratch.value_scales);
-  if (are_small(scales.values)) return true;
+  return are_small(scales.values);
+}
+/// Where they do not: widens the values, and the scales are those of what this leaves.
+template <class T>
+inline void take_scales_in(const AttentionTile& tile, int64_t chunk, const AttentionScratch& scratch,
+                           Span all, ChunkScales& scales) {
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
     save(scratch.value_scales + j, load<F32>(scales.values + j));
   }
   scales.values = scratch.value_scales;
   widen_scaled_values<T>(tile, chunk, scratch, all);
-  return false;
 }
 
 template <class T>
@@ -109,23 +140,33 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
   const auto values = static_cast<size_t>(tile.count * padded(tile.head_dim));
   __builtin_memset(state.out, 0, values * sizeof(float));
   if (seen.begin >= seen.end) return;
-  copy_queries<T>(tile, scratch.q);
+  const bool suit = ChunksFromCache<T>::suit(tile);
+  ChunksFromCache<T> chunks(tile, scratch, state);
   for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {
     const Span all = span_in_chunk(seen.begin, seen.end, chunk);
     ChunkScales scales;
-    const bool fitting = prepare_scales<T>(tile, chunk, scratch, all, scales);
-    const auto soften_all = [&] { soften<T>(tile, chunk, scratch, scales, state); };
-    if (fitting && used_from_cache(tile)) {
-      attend_cached<T>(tile, chunk, scratch, state, all, soften_all);
+    const bool fitting = find_scales<T>(tile, chunk, scratch, all, scales);
+    if (fitting && suit) {
+      chunks.score(chunk, all);
+      if constexpr (sizeof(T) == 1) ask_for_scales(tile, chunk, scales.keys);
+      chunks.add_values();
+      chunks.make_weights(chunk, all, scales);
     } else {
-      attend_widened<T>(tile, chunk, scratch, state, all, soften_all, !fitting);
+      chunks.add_values();
+      if (!fitting) take_scales_in<T>(tile, chunk, scratch, all, scales);
+      attend_widened<T>(tile, chunk, scratch, state, all, scales, !fitting);
     }
   }
+  chunks.add_values();
 }
 
 inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                                  const AttentionState& state) {
   visit_any(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+}
+
+inline void copy_any_queries(const AttentionTile& tile, const AttentionScratch& scratch) {
+  visit_any(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
 }
 
 inline void merge_states(const AttentionTile& tile, const AttentionState& part, const AttentionState& into) {
@@ -163,6 +204,7 @@ inline void finish_state(const AttentionTile& tile, const AttentionState& state)
 }  // namespace lanes
 
 inline constexpr AttentionKernels kAttentionKernels = {
+    .prepare = lanes::copy_any_queries,
     .partition = lanes::attend_any_partition,
     .merge = lanes::merge_states,
     .finish = lanes::finish_state,

@@ -79,8 +79,11 @@ template <int kQueries, int kKeys, class T, class Asking>
     asking.next(kSteps * kLanes * kKeys);
     for_each_vector<kSteps>([&]<int p>() __attribute__((always_inline)) {
       constexpr int kBefore = p / kOfGroup * kOfGroup * kLanes;
+      const KeptBits<T> kept;
       F32 key[kKeys];
-      for (int k = 0; k < kKeys; ++k) key[k] = vector_in_place<T, p % kOfGroup>(vectors[k] + d + kBefore);
+      for (int k = 0; k < kKeys; ++k) {
+        key[k] = vector_in_place<T, p % kOfGroup>(vectors[k] + d + kBefore, kept);
+      }
       add(key, q + p * kLanes * kQueries);
     });
   }

@@ -44,10 +44,11 @@ template <int kQueries, int kVectors, int kFirst, class Rows>
   Asking<Rows> asking(rows, work.asks, first * kLanes * (work.span.end - work.span.begin));
   for (; weight < end; ++weight, row += stride) {
     asking.next(kVectors * kLanes);
+    const KeptBits<T> kept;
     F32 value[kVectors];
     for_each_vector<kVectors>([&]<int v>() __attribute__((always_inline)) {
       constexpr int kNumber = kFirst + v;
-      value[v] = vector_in_place<T, kNumber % kOfGroup>(row + kNumber / kOfGroup * kOfGroup * kLanes);
+      value[v] = vector_in_place<T, kNumber % kOfGroup>(row + kNumber / kOfGroup * kOfGroup * kLanes, kept);
     });
 #pragma GCC unroll 8
     for (int m = 0; m < kQueries; ++m) add_scaled<kVectors>(weight + m * kChunkKeys, value, sums[m]);

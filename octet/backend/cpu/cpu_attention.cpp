@@ -175,6 +175,7 @@ void CpuAttention::run_whole(const AttentionCall& call) {
     const AttentionState total = state_at(memory + state_floats());
     clear(total, tile.count, stride_);
     const Partitions range = partitions_of(tile);
+    kernels_.prepare(tile, scratch_of(worker));
     for (int64_t p = range.begin; p < range.end; ++p) {
       kernels_.partition(tile, p, scratch_of(worker), part);
       kernels_.merge(tile, part, total);
@@ -197,6 +198,7 @@ void CpuAttention::run_shared(const AttentionCall& call, int64_t partitions) {
     const int64_t count = std::min(wave, partitions - first);
     threads_.parallel_for(tasks * count, [&](int64_t index, int worker) {
       const AttentionTile tile = tile_of(call, index / count);
+      kernels_.prepare(tile, scratch_of(worker));
       kernels_.partition(tile, first + index % count, scratch_of(worker), state_at(parts + index * each));
     });
     threads_.parallel_for(tasks, [&](int64_t task, int) {

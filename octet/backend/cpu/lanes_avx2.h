@@ -67,24 +67,11 @@ template <int n>
     for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
   }
 }
-/// The lanes at `from` & mask; and the same after a shift to the right that copies the sign. The mask is read
-/// from memory each time: a register that holds it is one that a sum lacks.
-[[gnu::always_inline]] inline F32 load_masked(const void* from, const int32_t (&mask)[kLanes]) {
-  F32 value;
-  asm("vmovdqu %[from], %[value]\n\t"
-      "vpand %[mask], %[value], %[value]"
-      : [value] "=x"(value)
-      : [from] "m"(*static_cast<const char(*)[sizeof(I32)]>(from)), [mask] "m"(mask));
-  return value;
-}
-template <int kShift>
-[[gnu::always_inline]] inline F32 load_shifted_masked(const void* from, const int32_t (&mask)[kLanes]) {
-  F32 value;
-  asm("vmovdqu %[from], %[value]\n\t"
-      "vpsrad %[shift], %[value], %[value]\n\t"
-      "vpand %[mask], %[value], %[value]"
-      : [value] "=x"(value)
-      : [from] "m"(*static_cast<const char(*)[sizeof(I32)]>(from)), [mask] "m"(mask), [shift] "i"(kShift));
+/// What is at `from`: loaded where this stands, as a register that holds it for long is one that a sum lacks,
+/// and one load for each use is more than there is time for beside those of what is multiplied.
+[[gnu::always_inline]] inline I32 loaded_here(const int32_t (&from)[kLanes]) {
+  I32 value;
+  asm volatile("vmovdqu %[from], %[value]" : [value] "=x"(value) : [from] "m"(from));
   return value;
 }
 inline F32 from_half(U16 bits) {

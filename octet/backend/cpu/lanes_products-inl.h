@@ -18,21 +18,11 @@ template <int n>
   const F32 factor = *at - F32{};
   for (int i = 0; i < n; ++i) sums[i] = fma(factor, factors[i], sums[i]);
 }
-/// The lanes at `from` & mask; and the same after a shift to the right that copies the sign.
-[[gnu::always_inline]] inline F32 load_masked(const void* from, const int32_t (&mask)[kLanes]) {
+/// What is at `from`: loaded where this stands.
+[[gnu::always_inline]] inline I32 loaded_here(const int32_t (&from)[kLanes]) {
   I32 value;
-  I32 kept;
   __builtin_memcpy(&value, from, sizeof(value));
-  __builtin_memcpy(&kept, mask, sizeof(kept));
-  return (F32)(value & kept);
-}
-template <int kShift>
-[[gnu::always_inline]] inline F32 load_shifted_masked(const void* from, const int32_t (&mask)[kLanes]) {
-  I32 value;
-  I32 kept;
-  __builtin_memcpy(&value, from, sizeof(value));
-  __builtin_memcpy(&kept, mask, sizeof(kept));
-  return (F32)((value >> kShift) & kept);
+  return value;
 }
 /// sum_each of vectors that follow each other in memory.
 inline F32 sum_each_stored(const float* at) {

@@ -164,6 +164,8 @@ struct AttentionScratch {
 };
 
 struct AttentionKernels {
+  /// Makes `scratch` ready for all partitions of `tile`.
+  void (*prepare)(const AttentionTile& tile, const AttentionScratch& scratch);
   /// Sets `state` to what the keys of one partition give.
   void (*partition)(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                     const AttentionState& state);
