@@ -30,6 +30,11 @@ constexpr std::array<Choice<ActivationScheme>, 4> kSchemes = {{
     {"dynamic", ActivationScheme::kDynamic},
     {"static", ActivationScheme::kStatic},
 }};
+constexpr std::array<Choice<std::optional<bool>>, 3> kPageCache = {{
+    {"auto", std::nullopt},
+    {"keep", false},
+    {"bypass", true},
+}};
 constexpr std::array<Choice<OptionalDType>, 4> kDTypes = {{
     {"auto", std::nullopt},
     {"float32", DType::kF32},
@@ -140,6 +145,9 @@ void add_weight_options(CLI::App& app, ModelArgs& args) {
   add_choice(app, "--dtype", model.dtype, kDTypes, "what is computed in (default: the checkpoint's own)");
   add_choice(app, "--load-format", model.load_format, kLoadFormats,
              "dummy: repeatable random weights, from config.json alone");
+  add_choice(app, "--page-cache", model.drop_page_cache, kPageCache,
+             "keep: leave the files in it, a later start is quicker; bypass: leave it to others; auto (the "
+             "default): bypass where memory is short or the disk about as fast as loading");
   app.add_flag("--allow-nonfinite", model.allow_nonfinite,
                "count NaN and infinity in weights instead of refusing them");
   add_device_options(app, args);

@@ -5,7 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -59,6 +63,14 @@ FileReader& FileReader::operator=(FileReader&& other) noexcept {
   std::swap(fd_, other.fd_);
   std::swap(size_, other.size_);
   return *this;
+}
+
+int FileReader::open_again(int flags) const noexcept {
+  constexpr std::string_view kFolder = "/proc/self/fd/";
+  std::array<char, 40> path{};
+  std::copy(kFolder.begin(), kFolder.end(), path.begin());
+  std::to_chars(path.data() + kFolder.size(), path.data() + path.size() - 1, fd_);
+  return ::open(path.data(), O_RDONLY | O_CLOEXEC | flags);
 }
 
 void FileReader::read_at(int64_t offset, std::span<std::byte> into) const {

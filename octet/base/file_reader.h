@@ -25,6 +25,10 @@ class FileReader {
   /// Stays the reader's.
   [[nodiscard]] int descriptor() const { return fd_; }
 
+  /// A second description of the same file, whoever has its name by now, with O_RDONLY and these flags of
+  /// open(2). The caller's to close; -1 where it cannot be had.
+  [[nodiscard]] int open_again(int flags) const noexcept;
+
   /// Fills `into` from byte `offset`. Throws FormatError when the file ends first or the disk fails.
   void read_at(int64_t offset, std::span<std::byte> into) const;
 
@@ -38,6 +42,13 @@ class FileReader {
   std::filesystem::path path_;
   int fd_ = -1;
   int64_t size_ = 0;
+};
+
+/// Bytes [offset, offset + length) of an open file.
+struct FileExtent {
+  const FileReader* file = nullptr;
+  int64_t offset = 0;
+  int64_t length = 0;
 };
 
 /// The whole of a small text file (config, index, template). Throws FormatError when it is larger than

@@ -9,22 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
-#include <string_view>
 
 namespace octet {
 namespace {
 
 constexpr int kPopulateRead = 22;  // MADV_POPULATE_READ of Linux 5.14, which older headers lack
-
-/// "/proc/self/fd/7": the file itself, also where its name is another's by now.
-int open_again(int fd) {
-  constexpr std::string_view kFolder = "/proc/self/fd/";
-  std::array<char, 40> path{};
-  std::copy(kFolder.begin(), kFolder.end(), path.begin());
-  std::to_chars(path.data() + kFolder.size(), path.data() + path.size() - 1, fd);
-  return ::open(path.data(), O_RDONLY | O_CLOEXEC);
-}
 
 /// False where the kernel cannot do it for any part of this file. With the advice the cache is filled in
 /// pages of 2 MiB, two at a time at the least, where the file system can; nothing but time is lost where it
@@ -53,7 +42,7 @@ void PageFetcher::close() noexcept {
 void PageFetcher::open(const FileReader& file) noexcept {
   close();
   file_ = &file;
-  fd_ = open_again(file.descriptor());
+  fd_ = file.open_again(0);
   if (fd_ >= 0) (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_SEQUENTIAL);
 }
 
@@ -66,6 +55,28 @@ void PageFetcher::fetch(const FileExtent& part) noexcept {
   const int64_t begin = part.offset / page * page;
   if (end <= begin) return;
   if (fd_ < 0 || !populate(fd_, begin, end)) part.file->will_need(part.offset, end - part.offset);
+}
+
+int64_t cached_bytes(const FileExtent& part) noexcept {
+  std::array<unsigned char, 1024> marks{};
+  const int64_t page = ::sysconf(_SC_PAGESIZE);
+  const int64_t last = part.offset + part.length;
+  int64_t cached = 0;
+  for (int64_t begin = part.offset / page * page; begin < last;) {
+    const int64_t end = std::min(last, begin + page * static_cast<int64_t>(marks.size()));
+    const auto length = static_cast<size_t>(end - begin);
+    void* pages = ::mmap(nullptr, length, PROT_READ, MAP_SHARED, part.file->descriptor(), begin);
+    if (pages == MAP_FAILED) return 0;
+    const bool told = ::mincore(pages, length, marks.data()) == 0;
+    ::munmap(pages, length);
+    if (!told) return 0;
+    for (int64_t at = begin; at < end; at += page) {
+      if ((marks[static_cast<size_t>((at - begin) / page)] & 1) != 0)
+        cached += std::min(end, at + page) - std::max(part.offset, at);
+    }
+    begin = end;
+  }
+  return cached;
 }
 
 }  // namespace octet

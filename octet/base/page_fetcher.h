@@ -8,13 +8,6 @@
 
 namespace octet {
 
-/// Bytes [offset, offset + length) of an open file.
-struct FileExtent {
-  const FileReader* file = nullptr;
-  int64_t offset = 0;
-  int64_t length = 0;
-};
-
 /// For one thread. It has the kernel fetch pages as for a mapping of them, which takes large pages of the
 /// cache and continues a sequential look-ahead; advice (`FileReader::will_need`) fills the cache page by page
 /// of 4 KiB, at twice the time of the processor. Nothing is read through the mapping, so that a file cut
@@ -38,5 +31,9 @@ class PageFetcher {
   const FileReader* file_ = nullptr;
   int fd_ = -1;  // a description of its own, so that readers do not disturb its look-ahead
 };
+
+/// How many of these bytes are in the page cache, to a page. All of them, says the kernel, of a file that
+/// this process may neither own nor write; none where it cannot tell.
+[[nodiscard]] int64_t cached_bytes(const FileExtent& part) noexcept;
 
 }  // namespace octet

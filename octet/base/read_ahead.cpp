@@ -10,6 +10,8 @@
 #include <system_error>
 #include <utility>
 
+#include "octet/base/page_fetcher.h"
+
 namespace octet {
 namespace {
 

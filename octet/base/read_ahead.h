@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "octet/base/page_fetcher.h"
+#include "octet/base/file_reader.h"
 
 namespace octet {
 

@@ -174,6 +174,7 @@ LoadOptions Model::load_options() {
   LoadOptions load;
   load.compute_dtype = dtype();
   load.allow_nonfinite = options_.allow_nonfinite;
+  load.drop_page_cache = options_.drop_page_cache;
   // Scales of static activations are read where the options ask for them, and are no news otherwise.
   load.skip.insert(load.skip.end(), {"*.input_scale", "*.activation_scale"});
   load.skip.insert(load.skip.end(), decoder_spec_.skipped_tensors.begin(),

@@ -33,8 +33,10 @@ struct LoadOptions {
   DType compute_dtype = DType::kBF16;
   /// NaN and infinity in a weight that is quantized: counted instead of refused.
   bool allow_nonfinite = false;
-  /// Whether what was read is dropped from the page cache. nullopt: when the machine's available memory could
-  /// not hold the model and its files together.
+  /// Whether the page cache is to be left to others: files are read past it where they can be, and what was
+  /// read through it is dropped from it; false: they are left in it, for the next load. nullopt: as true when
+  /// the machine's available memory could not hold the model and its files together; otherwise files are read
+  /// past it as long as the disk is not much slower than the workers, and what was read through it stays.
   std::optional<bool> drop_page_cache = std::nullopt;
   /// About how much is read at a time by one worker. All workers together hold at most `kLoadingBudget`.
   int64_t tile_bytes = int64_t{4} << 20;

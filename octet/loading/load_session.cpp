@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 #include <utility>
 
 #include "octet/base/error.h"
@@ -37,7 +38,7 @@ void LoadSession::run() {
   if (parts_.bindings.pieces.empty()) return;
   fail_together(parts_.peers, [&] {
     for (int i = 0; i < parts_.geometry.workers; ++i) buffers_.emplace_back(parts_.backend, parts_.geometry);
-    ahead_.emplace(parts_.source, parts_.bindings, parts_.read_ahead);
+    begin_reading();
     parts_.meter.report();
   });
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {
@@ -45,6 +46,8 @@ void LoadSession::run() {
     load_batch(batch);
     first = batch.second;
   }
+  stream_.reset();
+  slots_.reset();
   ahead_.reset();
   fail_together(parts_.peers, [&] {
     compare_twins();
@@ -74,6 +77,43 @@ std::vector<bool> LoadSession::finite_destinations() const {
     if (piece.kind != PieceKind::kQuantize || results_[i].nonfinite > 0) finite[piece.destination] = false;
   }
   return finite;
+}
+
+void LoadSession::begin_reading() {
+  for (size_t i = 0; i < parts_.bindings.pieces.size(); ++i) {
+    first_tile_.push_back(tiles_.size());
+    filler_.append_tiles(i, tiles_);
+  }
+  first_tile_.push_back(tiles_.size());
+  const TileGeometry& geometry = parts_.geometry;
+  if (geometry.slots == 0) {
+    ahead_.emplace(parts_.source, parts_.bindings, parts_.read_ahead);
+    return;
+  }
+  slots_ = Buffer(parts_.backend.allocator(), parts_.backend.ledger(), "loading", geometry.slots_bytes());
+  void* memory = slots_.data();
+  auto space = static_cast<size_t>(slots_.bytes());
+  const auto bytes = static_cast<size_t>(geometry.slots * geometry.slot_bytes());
+  std::align(DirectReader::kAlignment, bytes, memory, space);
+  stream_.emplace(TileStream::Parts{.tiles = tiles_.size(),
+                                    .part_of = [this](size_t i) { return part_of(tiles_[i]); },
+                                    .memory = {static_cast<std::byte*>(memory), bytes},
+                                    .slot_bytes = geometry.slot_bytes(),
+                                    .workers = geometry.workers,
+                                    .window = parts_.read_ahead,
+                                    .keep_out = parts_.drop_page_cache});
+}
+
+TileStream::Part LoadSession::part_of(const Tile& tile) const {
+  const Piece& piece = parts_.bindings.pieces[tile.piece];
+  const TileFiller::SourceBlock block = filler_.source_block(tile);
+  const auto extent = parts_.source.extent(*piece.source, block.rows, block.cols);
+  if (!extent) return {};
+  const int64_t size = dtype_size(piece.source->dtype);
+  return {.extent = *extent,
+          .direct = extent->length == block.rows.size() * block.cols.size() * size &&
+                    extent->length <= parts_.geometry.tile_bytes && extent->offset % size == 0 &&
+                    piece.twin == nullptr};
 }
 
 // By the sizes of whole tensors, so that all ranks have the same batches.
@@ -124,7 +164,7 @@ void LoadSession::measure(PieceRange batch) {
   }
   std::vector<TileResult> found(tiles.size());
   for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
-    ahead_->wait_for(tiles[i]);
+    if (ahead_) ahead_->wait_for(tiles[i]);
     found[i] = filler_.measure(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
@@ -132,11 +172,14 @@ void LoadSession::measure(PieceRange batch) {
 
 // Results are added in the order of the tiles, so that the report does not depend on which thread was faster.
 void LoadSession::fill(PieceRange batch) {
-  std::vector<Tile> tiles;
-  for (size_t i = batch.first; i < batch.second; ++i) filler_.append_tiles(i, tiles);
+  const size_t first = first_tile_[batch.first];
+  const std::span<const Tile> tiles = std::span(tiles_).subspan(first, first_tile_[batch.second] - first);
   std::vector<TileResult> found(tiles.size());
-  for_each_tile(tiles.size(), [&](size_t i, const TileBuffer& buffer) {
-    ahead_->wait_for(tiles[i]);
+  for_each_tile(tiles.size(), [&](size_t i, TileBuffer& buffer) {
+    if (ahead_) ahead_->wait_for(tiles[i]);
+    const std::optional<TileLoan> loan =
+        stream_ ? std::make_optional<TileLoan>(*stream_, first + i) : std::nullopt;
+    buffer.ready = loan ? loan->bytes() : std::span<const std::byte>();
     found[i] = filler_.fill(tiles[i], buffer, view_of_piece(tiles[i].piece));
   });
   for (size_t i = 0; i < tiles.size(); ++i) results_[tiles[i].piece].add(found[i]);
@@ -181,7 +224,7 @@ void LoadSession::take_memory(size_t index) {
 
 // Each body of the pool's loop is a worker that owns one buffer and takes tiles until there are none: so
 // there may be fewer buffers than threads.
-void LoadSession::for_each_tile(size_t count, const std::function<void(size_t, const TileBuffer&)>& body) {
+void LoadSession::for_each_tile(size_t count, const std::function<void(size_t, TileBuffer&)>& body) {
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
   const auto workers = static_cast<int64_t>(std::min(buffers_.size(), count));

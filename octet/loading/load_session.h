@@ -12,6 +12,7 @@
 #include "octet/loading/load_ahead.h"
 #include "octet/loading/load_report.h"
 #include "octet/loading/tile_filler.h"
+#include "octet/loading/tile_stream.h"
 
 namespace octet {
 
@@ -61,13 +62,20 @@ class LoadSession {
     return views_[parts_.bindings.pieces[piece].destination];
   }
   void take_memory(size_t destination);
+  /// Has the files read ahead of the workers.
+  void begin_reading();
+  [[nodiscard]] TileStream::Part part_of(const Tile& tile) const;
   /// Runs `body(tile index, buffer)` over the workers; throws Interrupted when the load is cancelled.
-  void for_each_tile(size_t count, const std::function<void(size_t, const TileBuffer&)>& body);
+  void for_each_tile(size_t count, const std::function<void(size_t, TileBuffer&)>& body);
 
   Parts parts_;
   TileFiller filler_;
   std::vector<TileBuffer> buffers_;
-  std::optional<LoadAhead> ahead_;      // while tiles are read
+  std::vector<Tile> tiles_;           // of all pieces, in order
+  std::vector<size_t> first_tile_;    // of each piece, and the end
+  Buffer slots_;                      // of stream_
+  std::optional<TileStream> stream_;  // while tiles are read: this, or the next
+  std::optional<LoadAhead> ahead_;
   std::vector<QuantMatrixView> views_;  // of each destination, once its memory is taken
   std::vector<bool> taken_;
   std::vector<TileResult> results_;

@@ -10,7 +10,7 @@ namespace octet {
 MemoryPlan plan_memory(std::span<const Parameter> parameters, const WeightSource& source,
                        const LoadOptions& options, const LoadTarget& target) {
   const Bindings bindings = bind_parameters(parameters, source, options, target);
-  return plan_memory(bindings, tile_geometry(bindings, options, target.threads));
+  return plan_memory(bindings, load_geometry(bindings, source, options, target.threads));
 }
 
 MemoryPlan plan_memory(const Bindings& bindings, const TileGeometry& geometry) {

@@ -54,6 +54,16 @@ void TileFiller::append_tiles(size_t index, std::vector<Tile>& tiles) const {
   }
 }
 
+TileFiller::SourceBlock TileFiller::source_block(const Tile& tile) const {
+  const Piece& part = piece(tile);
+  if (is_vector(tile.piece)) {
+    return {.rows = {.begin = part.first_col + tile.begin, .end = part.first_col + tile.end},
+            .cols = {.begin = 0, .end = 1}};
+  }
+  return {.rows = {.begin = part.first_row + tile.begin, .end = part.first_row + tile.end},
+          .cols = {.begin = part.first_col, .end = part.first_col + part.cols}};
+}
+
 bool TileFiller::needs_measuring(size_t index) const {
   const Piece& piece = parts_.bindings.pieces[index];
   return piece.kind == PieceKind::kQuantize && !piece.rule.raw_cast &&
@@ -62,15 +72,12 @@ bool TileFiller::needs_measuring(size_t index) const {
 }
 
 void TileFiller::read_slice(const SourceTensor& tensor, const Tile& rows, std::span<std::byte> into) const {
-  const Piece& part = piece(rows);
-  const int64_t first = is_vector(rows.piece) ? part.first_col : part.first_row;
-  const IndexRange range{.begin = first + rows.begin, .end = first + rows.end};
-  if (!is_vector(rows.piece) && part.cuts_columns()) {
-    const IndexRange cols{.begin = part.first_col, .end = part.first_col + part.cols};
-    parts_.meter.add_read(parts_.source.read_block(tensor, range, cols, into));
+  const SourceBlock block = source_block(rows);
+  if (!is_vector(rows.piece) && piece(rows).cuts_columns()) {
+    parts_.meter.add_read(parts_.source.read_block(tensor, block.rows, block.cols, into));
     return;
   }
-  parts_.source.read_rows(tensor, range.begin, range.end, into);
+  parts_.source.read_rows(tensor, block.rows.begin, block.rows.end, into);
   parts_.meter.add_read(static_cast<int64_t>(into.size()));
 }
 
@@ -79,6 +86,11 @@ ConstTensorView TileFiller::read(const Tile& tile, const TileBuffer& buffer) con
   const int64_t count = tile.end - tile.begin;
   const Shape shape = is_vector(tile.piece) ? Shape{1, count} : Shape{count, piece(tile).cols};
   const auto bytes = static_cast<size_t>(shape.elements() * dtype_size(tensor.dtype));
+  if (!buffer.ready.empty()) {
+    check(bytes == buffer.ready.size(), "a tile is not what was read for it");
+    parts_.meter.add_read(static_cast<int64_t>(bytes));
+    return {buffer.ready.data(), tensor.dtype, shape};
+  }
   check(bytes <= buffer.bytes().size(), "a tile is larger than its buffer");
   read_slice(tensor, tile, buffer.bytes().first(bytes));
   return {buffer.bytes().data(), tensor.dtype, shape};

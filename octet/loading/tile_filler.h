@@ -43,6 +43,9 @@ class TileBuffer {
   }
   [[nodiscard]] float* maxima() const { return reinterpret_cast<float*>(buffer_.data() + tile_bytes_); }
 
+  /// The bytes of the tile that is filled next, where somebody has read them already; else empty.
+  std::span<const std::byte> ready;
+
  private:
   Buffer buffer_;
   int64_t tile_bytes_ = 0;
@@ -62,6 +65,12 @@ class TileFiller {
 
   /// The tiles of a piece, in order. A tile of a grid holds whole bands of blocks.
   void append_tiles(size_t piece, std::vector<Tile>& tiles) const;
+  /// The rows and columns of its tensor that a tile is; elements of a vector are rows of one column.
+  struct SourceBlock {
+    IndexRange rows;
+    IndexRange cols;
+  };
+  [[nodiscard]] SourceBlock source_block(const Tile& tile) const;
   /// Whether `measure` must have seen all tiles of this piece before the first is filled.
   [[nodiscard]] bool needs_measuring(size_t piece) const;
 

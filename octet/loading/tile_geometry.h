@@ -4,27 +4,39 @@
 
 #include <cstdint>
 
+#include "octet/base/direct_reader.h"
 #include "octet/loading/binding.h"
 #include "octet/loading/load_options.h"
 
 namespace octet {
 
-/// Each worker holds one tile of source bytes and some floats for maxima.
+/// Each worker holds one tile of source bytes and some floats for maxima; tiles that are read past the page
+/// cache wait in slots.
 struct TileGeometry {
   int workers = 1;
+  int slots = 0;
   int64_t tile_bytes = 0;
   int64_t scratch_floats = 0;
 
   [[nodiscard]] int64_t worker_bytes() const {
     return tile_bytes + scratch_floats * static_cast<int64_t>(sizeof(float));
   }
-  [[nodiscard]] int64_t total_bytes() const { return workers * worker_bytes(); }
+  [[nodiscard]] int64_t slot_bytes() const { return DirectReader::buffer_bytes(tile_bytes); }
+  /// Of all slots, with what it takes to align them.
+  [[nodiscard]] int64_t slots_bytes() const {
+    return slots == 0 ? 0 : slots * slot_bytes() + DirectReader::kAlignment;
+  }
+  [[nodiscard]] int64_t total_bytes() const { return workers * worker_bytes() + slots_bytes(); }
 };
 
 /// Tiles near `options.tile_bytes`, smaller where many threads share the budget, never less than a row, never
 /// more than the largest tensor; workers as many as the budget allows. Throws ConfigError naming a weight of
 /// which not even one row fits kLoadingBudget.
 [[nodiscard]] TileGeometry tile_geometry(const Bindings& bindings, const LoadOptions& options, int threads);
+/// The same with slots, for a load that may read past the page cache: no option against it, files, no piece
+/// of which all tiles are read before the first is filled, and slots within kLoadingBudget.
+[[nodiscard]] TileGeometry load_geometry(const Bindings& bindings, const WeightSource& source,
+                                         const LoadOptions& options, int threads);
 
 /// Rows of a matrix, or elements of a vector, that are read at a time.
 [[nodiscard]] int64_t tile_length(const Piece& piece, bool vector, const TileGeometry& geometry);

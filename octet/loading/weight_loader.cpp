@@ -112,7 +112,8 @@ LoadReport WeightLoader::pull(const WeightSource& source) {
   });
   agree_on_shared_scales(bindings.pieces, options_.peers);
   TileGeometry geometry;
-  fail_together(options_.peers, [&] { geometry = tile_geometry(bindings, options_, target.threads); });
+  fail_together(options_.peers,
+                [&] { geometry = load_geometry(bindings, source, options_, target.threads); });
   const MemoryPlan plan = plan_memory(bindings, geometry);
   MemoryLedger& ledger = backend_.ledger();
   ledger.restart_peak();

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "octet/base/page_fetcher.h"
+#include "octet/base/file_reader.h"
 #include "octet/core/dtype.h"
 #include "octet/core/shape.h"
 

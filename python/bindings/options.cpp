@@ -73,6 +73,7 @@ void register_options(nb::module_& module) {
             [](LlmOptions& o) -> auto& { return o.model.quant.activation_scheme; });
   add_field(options, "dtype", [](LlmOptions& o) -> auto& { return o.model.dtype; });
   add_field(options, "load_format", [](LlmOptions& o) -> auto& { return o.model.load_format; });
+  add_field(options, "page_cache", [](LlmOptions& o) -> auto& { return o.model.drop_page_cache; });
   add_field(options, "allow_nonfinite", [](LlmOptions& o) -> auto& { return o.model.allow_nonfinite; });
   add_field(options, "device", [](LlmOptions& o) -> auto& { return o.model.device.device; });
   add_field(options, "threads", [](LlmOptions& o) -> auto& { return o.model.device.threads; });

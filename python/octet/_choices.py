@@ -19,6 +19,7 @@ _CHOICES: Mapping[str, Mapping[str, Any]] = {
     "activation_scheme": {"auto": ActivationScheme.AUTO, "none": ActivationScheme.NONE,
                           "dynamic": ActivationScheme.DYNAMIC, "static": ActivationScheme.STATIC},
     "dtype": _DTYPE,
+    "page_cache": {"auto": None, "keep": False, "bypass": True},
     "load_format": {"auto": LoadFormat.AUTO, "dummy": LoadFormat.DUMMY},
     "isa": {"auto": None, "portable": CpuIsa.PORTABLE, "avx2": CpuIsa.AVX2, "avx512": CpuIsa.AVX512,
             "avx512_bf16": CpuIsa.AVX512_BF16},

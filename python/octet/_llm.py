@@ -36,6 +36,8 @@ class LLM:
         activation_scheme: how activations enter FP8 multiplies: "auto", "none", "dynamic", "static".
         dtype: what is computed in: "auto" (the checkpoint's own), "float32", "bfloat16", "float16".
         load_format: "auto", or "dummy": repeatable random weights from config.json alone.
+        page_cache: "keep" leaves the files in it, so that a later start is quicker, "bypass" leaves it to others,
+            "auto": bypass where memory is short or the disk about as fast as loading.
         allow_nonfinite: count NaN and infinity in weights instead of refusing them.
         device: "auto", "cpu" or "reference". threads: None for one for each core. isa: a lower instruction set.
         kv_cache_dtype: "auto", "fp8", "fp8_e5m2", "bfloat16", "float16", "float32".
@@ -61,7 +63,8 @@ class LLM:
     def __init__(self, model: Union[str, os.PathLike], *, quantization: str = "fp8", fp8_format: str = "e4m3",
                  raw_cast: bool = False, fp8_lm_head: bool = False, fp8_embedding: bool = False,
                  ignore: Sequence[str] = (), numerics: str = "vllm", activation_scheme: str = "auto",
-                 dtype: str = "auto", load_format: str = "auto", allow_nonfinite: bool = False, device: str = "auto",
+                 dtype: str = "auto", load_format: str = "auto", page_cache: str = "auto", allow_nonfinite: bool = False,
+                 device: str = "auto",
                  threads: Optional[int] = None, isa: str = "auto", kv_cache_dtype: str = "auto",
                  kv_cache_memory: Union[int, str, None] = None, max_model_len: Optional[int] = None,
                  max_num_seqs: int = 1, progress: Optional[Callable[[LoadProgress], Optional[bool]]] = None,

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each option of loading has its effect, and each contradiction its refusal."""
 
+import ctypes
 import json
+import mmap
+import os
 import re
+import shutil
 import unittest
 
-from harness import EXACT, GOLDEN, TINY, OctetTest, ids_text, main, read_npy
+from harness import DEMO, EXACT, GOLDEN, TINY, OctetTest, ids_text, main, read_npy
 
 UNTIED = GOLDEN / "qwen3"
 
@@ -15,6 +19,23 @@ class Reports(OctetTest):
         path = self.folder / "report.json"
         self.done("generate", model, "--prompt-ids", "1", "-n", "1", "--load-report", path, *options)
         return json.loads(path.read_text())
+
+
+def drop_from_page_cache(path):
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def cached_share(path):
+    """Of the file's pages, those in the page cache."""
+    pages = -(-path.stat().st_size // mmap.PAGESIZE)
+    marks = (ctypes.c_ubyte * pages)()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as mapped:
+        place = ctypes.c_char.from_buffer(mapped)
+        ctypes.CDLL(None).mincore(ctypes.c_void_p(ctypes.addressof(place)), ctypes.c_size_t(len(mapped)), marks)
+        del place
+    return sum(mark & 1 for mark in marks) / pages
 
 
 class LoadReports(Reports):
@@ -51,6 +72,21 @@ class LoadReports(Reports):
     def test_fp8_format_chooses_the_bits(self):
         self.assertEqual(self.stored(self.UP, "--fp8-format", "e4m3")["stored_dtype"], "F8_E4M3")
         self.assertEqual(self.stored(self.UP, "--fp8-format", "e5m2")["stored_dtype"], "F8_E5M2")
+
+    def test_page_cache_keeps_the_files_or_leaves_it_to_others(self):
+        weights = self.folder / "demo" / "model.safetensors"
+        shutil.copytree(DEMO, weights.parent)
+
+        def share_after(*options):
+            drop_from_page_cache(weights)
+            if cached_share(weights) > 0:
+                self.skipTest("this file system keeps its files in memory")
+            self.report(*options, model=weights.parent)
+            return cached_share(weights)
+
+        self.assertEqual(share_after("--page-cache", "keep"), 1)
+        self.assertLess(share_after("--page-cache", "bypass"), 0.5)  # the header goes through it
+        self.refused(2, "--page-cache", "generate", DEMO, "--prompt-ids", "1", "--page-cache", "never")
 
     def test_raw_cast_stores_no_scales(self):
         self.assertEqual(self.stored(self.UP, "--raw-cast")["scale_shape"], [])

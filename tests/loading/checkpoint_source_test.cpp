@@ -7,6 +7,7 @@
 #include "octet/backend/reference/reference_backend.h"
 #include "octet/checkpoint/safetensors_writer.h"
 #include "octet/loading/weight_loader.h"
+#include "tests/loading/load_rig.h"
 #include "tests/loading/memory_source.h"
 #include "tests/support/temp_folder.h"
 
@@ -62,6 +63,54 @@ TEST(CheckpointSource, OneFileAndShardsLoadToTheSameBytes) {
       R"({"metadata": {}, "weight_map": {"q.weight": "model-00002-of-00002.safetensors",)"
       R"("norm.weight": "model-00001-of-00002.safetensors", "k.weight": "model-00001-of-00002.safetensors"}})");
   EXPECT_EQ(load(single.path()), load(sharded.path()));
+}
+
+TEST(CheckpointSource, PastThePageCacheAndThroughItTheSameWeightsArriveAsPlanned) {
+  MemorySource source;
+  std::vector<float> values(500 * 130);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = 0.01F * static_cast<float>(i % 977) - 3.0F;
+  source.add("a.weight", DType::kBF16, {500, 130}, values);
+  source.add("norm.weight", DType::kF32, {130});
+  source.add("b.weight", DType::kF32, {500, 130}, values);
+  const TempFolder folder;
+  write_file(folder.path() / "model.safetensors", source, 0, 3);
+  const Checkpoint checkpoint(folder.path());
+  const CheckpointSource files(checkpoint);
+  for (const StorageRule& rule : all_rules()) {
+    SCOPED_TRACE(describe(rule));
+    std::vector<std::vector<std::byte>> loaded;
+    for (const std::optional<bool> drop :
+         {std::optional<bool>(), std::optional(true), std::optional(false)}) {
+      Device device(MatrixLayout::kLanes64, 3);
+      TestModel model;
+      const StoredMatrix& matrix = model.matrix({{"a.weight", 500}, {"b.weight", 500}}, 130, rule);
+      model.vector({{"norm.weight", 130}});
+      const LoadReport report = device.load(model, files, {.drop_page_cache = drop, .tile_bytes = 20'000});
+      EXPECT_EQ(report.peak_bytes, report.predicted_peak_bytes);
+      EXPECT_EQ(device.ledger.current(), report.final_bytes);
+      loaded.push_back(device.codes(matrix));
+      const std::vector<float> scales = Device::scales(matrix);
+      const auto bytes = std::as_bytes(std::span(scales));
+      loaded.back().insert(loaded.back().end(), bytes.begin(), bytes.end());
+    }
+    EXPECT_EQ(loaded[0], loaded[2]);
+    EXPECT_EQ(loaded[1], loaded[2]);
+  }
+}
+
+TEST(CheckpointSource, AFileThatIsCutShortWhileItStreamsIsAnErrorThatNamesIt) {
+  const MemorySource source = weights();
+  const TempFolder folder;
+  write_file(folder.path() / "model.safetensors", source, 0, 3);
+  const Checkpoint checkpoint(folder.path());
+  const CheckpointSource files(checkpoint);
+  std::filesystem::resize_file(folder.path() / "model.safetensors", 2000);
+  Device device(MatrixLayout::kLanes64, 2);
+  TestModel model;
+  model.matrix({{"q.weight", 70}, {"k.weight", 7}}, 33, {.quantize = true});
+  EXPECT_THAT(refusal<FormatError>([&] { device.load(model, files, {.tile_bytes = 128}); }),
+              HasSubstr("model.safetensors: the file is cut short"));
+  EXPECT_EQ(device.ledger.current(), 0);
 }
 
 TEST(CheckpointSource, AnExtentGoesFromTheFirstByteOfABlockToItsLast) {

@@ -112,6 +112,14 @@ def test_memory_counts_what_the_options_change(demo, llm):
                                  "planned_load_peak_bytes", "process_peak_rss_bytes"}
 
 
+def test_page_cache_chooses_how_files_are_read(demo, llm):
+    kept = octet.LLM(demo, max_model_len=64, page_cache="keep")  # nothing waits beside the workers
+    assert kept.memory()["load_peak_bytes"] < llm.memory()["load_peak_bytes"]
+    assert numpy.array_equal(kept.logits([1, 2, 3]), octet.LLM(demo, page_cache="bypass").logits([1, 2, 3]))
+    with pytest.raises(ValueError, match="page_cache: expected one of auto, keep, bypass, found 'no'"):
+        octet.LLM(demo, page_cache="no")
+
+
 @pytest.mark.parametrize("options", [
     {"quantization": "fp8_per_tensor"}, {"quantization": "fp8_per_block"}, {"fp8_format": "e5m2"}, {"raw_cast": True},
     {"fp8_lm_head": True}, {"fp8_embedding": True}, {"ignore": ["re:.*layers\\.0\\..*"]},
