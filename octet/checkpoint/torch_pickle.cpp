@@ -302,7 +302,7 @@ std::optional<FileExtent> TorchPickleFile::extent(const TensorInfo& tensor, int6
                                                   int64_t length) const {
   check(begin >= 0 && length >= 0 && begin <= tensor.bytes && length <= tensor.bytes - begin,
         "an extent leaves its tensor");
-  if (layout_of(tensor).extent != tensor.bytes) return std::nullopt;
+  if (layout_of(tensor).run < tensor.bytes) return std::nullopt;
   return FileExtent{.file = &file_, .offset = tensor.offset + begin, .length = length};
 }
 

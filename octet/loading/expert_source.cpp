@@ -283,6 +283,11 @@ std::optional<FileExtent> ExpertSource::extent(const SourceTensor& tensor, Index
                         {.begin = element(rows.begin, cols.begin), .end = element(rows.end - 1, cols.end)});
 }
 
+bool ExpertSource::in_file_order(const SourceTensor& tensor) const {
+  const Part& part = parts_[tensor.index];
+  return !part.transposed && inner_->in_file_order(inner_tensor(part));
+}
+
 /// A part of a fused tensor shares pages with its neighbours: the whole is dropped with the last of them.
 void ExpertSource::drop_cache(const SourceTensor& tensor) const {
   const Part& part = parts_[tensor.index];

@@ -32,6 +32,7 @@ class ExpertSource final : public WeightSource {
   /// Of a transposed matrix, all of its expert.
   [[nodiscard]] std::optional<FileExtent> extent(const SourceTensor& tensor, IndexRange rows,
                                                  IndexRange cols) const override;
+  [[nodiscard]] bool in_file_order(const SourceTensor& tensor) const override;
   void drop_cache(const SourceTensor& tensor) const override;
 
  private:

@@ -111,7 +111,8 @@ TileStream::Part LoadSession::part_of(const Tile& tile) const {
   if (!extent) return {};
   const int64_t size = dtype_size(piece.source->dtype);
   return {.extent = *extent,
-          .direct = extent->length == block.rows.size() * block.cols.size() * size &&
+          .direct = parts_.source.in_file_order(*piece.source) &&
+                    extent->length == block.rows.size() * block.cols.size() * size &&
                     extent->length <= parts_.geometry.tile_bytes && extent->offset % size == 0 &&
                     piece.twin == nullptr};
 }

@@ -58,6 +58,9 @@ class WeightSource {
                                                          IndexRange /*cols*/) const {
     return std::nullopt;
   }
+  /// Whether the elements of a block lie in its extent in the order of the block: an extent that is as long
+  /// as the block is the block.
+  [[nodiscard]] virtual bool in_file_order(const SourceTensor& /*tensor*/) const { return true; }
   /// The bytes of this tensor will not be needed again.
   virtual void drop_cache(const SourceTensor& /*tensor*/) const {}
 };

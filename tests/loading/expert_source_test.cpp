@@ -5,8 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <optional>
 
+#include "octet/checkpoint/safetensors_writer.h"
+#include "octet/loading/checkpoint_source.h"
 #include "tests/loading/load_rig.h"
+#include "tests/support/temp_folder.h"
 
 namespace octet {
 namespace {
@@ -101,10 +105,10 @@ struct Stored {
   bool operator==(const Stored& other) const = default;
 };
 
-Stored load(OnDisk layout, DType dtype, const StorageRule& rule, int64_t tile_bytes = 4 << 20) {
+Stored load_from(std::unique_ptr<WeightSource> inner, const StorageRule& rule, int64_t tile_bytes) {
   Device device(MatrixLayout::kRowMajor, 2);
   Layer layer(rule);
-  const ExpertSource source(source_of(layout, dtype), layer.model.parameters);
+  const ExpertSource source(std::move(inner), layer.model.parameters);
   LoadOptions options;
   options.tile_bytes = tile_bytes;
   device.load(layer.model, source, options);
@@ -116,6 +120,65 @@ Stored load(OnDisk layout, DType dtype, const StorageRule& rule, int64_t tile_by
     }
   }
   return stored;
+}
+
+Stored load(OnDisk layout, DType dtype, const StorageRule& rule, int64_t tile_bytes = 4 << 20) {
+  return load_from(source_of(layout, dtype), rule, tile_bytes);
+}
+
+/// The tensors of a source in a file.
+struct InFile {
+  explicit InFile(const MemorySource& weights) {
+    std::vector<TensorDeclaration> declarations;
+    for (const SourceTensor& tensor : weights.tensors())
+      declarations.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape});
+    SafetensorsWriter writer(folder.path() / "model.safetensors", declarations);
+    for (const SourceTensor& tensor : weights.tensors()) writer.append(weights.bytes(tensor.name));
+    writer.finish();
+    checkpoint.emplace(folder.path());
+  }
+  TempFolder folder;
+  std::optional<Checkpoint> checkpoint;
+};
+
+TEST(ExpertSource, FilesOfEveryLayoutGiveTheSameBytesForEveryRule) {
+  std::vector<StorageRule> rules = all_rules();
+  rules.emplace_back();
+  for (const OnDisk layout :
+       {OnDisk::kSingle, OnDisk::kFused, OnDisk::kFusedWithSuffix, OnDisk::kTransposed}) {
+    const InFile files(*source_of(layout, DType::kBF16));
+    for (const StorageRule& rule : rules) {
+      SCOPED_TRACE(describe(rule));
+      const Stored expected = load(OnDisk::kSingle, DType::kBF16, rule);
+      for (const int64_t tile_bytes : {64, 4 << 20}) {
+        EXPECT_TRUE(load_from(std::make_unique<CheckpointSource>(*files.checkpoint), rule, tile_bytes) ==
+                    expected);
+      }
+    }
+  }
+}
+
+TEST(ExpertSource, AnExtentInFileOrderThatIsAsLongAsItsBlockHoldsTheBlock) {
+  for (const OnDisk layout : {OnDisk::kFused, OnDisk::kTransposed}) {
+    const InFile files(*source_of(layout, DType::kBF16));
+    Layer layer({});
+    const ExpertSource source(std::make_unique<CheckpointSource>(*files.checkpoint), layer.model.parameters);
+    int in_order = 0;
+    for (const SourceTensor& tensor : source.tensors()) {
+      const auto extent =
+          source.extent(tensor, {.begin = 0, .end = tensor.rows()}, {.begin = 0, .end = tensor.cols()});
+      ASSERT_TRUE(extent) << tensor.name;
+      if (!source.in_file_order(tensor) || extent->length != tensor.bytes()) continue;
+      std::vector<std::byte> there(static_cast<size_t>(tensor.bytes()));
+      std::vector<std::byte> read(there.size());
+      extent->file->read_at(extent->offset, there);
+      source.read_rows(tensor, 0, tensor.rows(), read);
+      EXPECT_EQ(there, read) << tensor.name;
+      ++in_order;
+    }
+    // The two fused tensors themselves, and of each expert its parts where they are not transposed.
+    EXPECT_EQ(in_order, layout == OnDisk::kFused ? 2 + 3 * kExperts : 2);
+  }
 }
 
 TEST(ExpertSource, EveryLayoutOnDiskGivesTheSameBytesForEveryRule) {
