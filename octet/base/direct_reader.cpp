@@ -36,7 +36,7 @@ void DirectReader::close() noexcept {
 void DirectReader::open(const FileReader& file) noexcept {
   close();
   file_ = &file;
-  fd_ = file.open_again(O_DIRECT);
+  fd_ = file.open_again(O_RDONLY | O_DIRECT);
 }
 
 std::optional<std::span<const std::byte>> DirectReader::read(const FileExtent& part,

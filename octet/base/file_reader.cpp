@@ -70,7 +70,7 @@ int FileReader::open_again(int flags) const noexcept {
   std::array<char, 40> path{};
   std::copy(kFolder.begin(), kFolder.end(), path.begin());
   std::to_chars(path.data() + kFolder.size(), path.data() + path.size() - 1, fd_);
-  return ::open(path.data(), O_RDONLY | O_CLOEXEC | flags);
+  return ::open(path.data(), O_CLOEXEC | flags);
 }
 
 void FileReader::read_at(int64_t offset, std::span<std::byte> into) const {

@@ -25,7 +25,7 @@ class FileReader {
   /// Stays the reader's.
   [[nodiscard]] int descriptor() const { return fd_; }
 
-  /// A second description of the same file, whoever has its name by now, with O_RDONLY and these flags of
+  /// A second description of the same file, whoever has its name by now, with these flags of
   /// open(2). The caller's to close; -1 where it cannot be had.
   [[nodiscard]] int open_again(int flags) const noexcept;
 

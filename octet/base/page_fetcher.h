@@ -32,8 +32,8 @@ class PageFetcher {
   int fd_ = -1;  // a description of its own, so that readers do not disturb its look-ahead
 };
 
-/// How many of these bytes are in the page cache, to a page. All of them, says the kernel, of a file that
-/// this process may neither own nor write; none where it cannot tell.
+/// How many of these bytes are in the page cache, to a page. None where the kernel does not tell, as of
+/// a file that this process may not write and whose owner it is not.
 [[nodiscard]] int64_t cached_bytes(const FileExtent& part) noexcept;
 
 }  // namespace octet

@@ -36,7 +36,7 @@ struct AlignedBuffer {
 
 /// Where files can be read past the cache at all.
 bool offered(const FileReader& file) {
-  const int fd = file.open_again(O_DIRECT);
+  const int fd = file.open_again(O_RDONLY | O_DIRECT);
   if (fd >= 0) ::close(fd);
   return fd >= 0;
 }

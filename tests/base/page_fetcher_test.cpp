@@ -74,6 +74,31 @@ TEST(PageFetcher, PassesOverWhatLiesBehindTheEndOfTheFileAsItIsNow) {
   EXPECT_THROW(file.read_at(0, bytes), FormatError);  // that is for the reader
 }
 
+TEST(CachedBytes, CountsThePagesThatAreThereToTheByte) {
+  const TempFolder folder;
+  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  const FileExtent part = {.file = &file, .offset = 1000, .length = kSize - 2000};
+  EXPECT_EQ(cached_bytes(part), part.length);  // just written
+  if (!drop(file)) GTEST_SKIP() << "this file system keeps its files in memory";
+  EXPECT_EQ(cached_bytes(part), 0);
+  ::posix_fadvise(file.descriptor(), 0, 0, POSIX_FADV_RANDOM);
+  std::vector<std::byte> byte(1);
+  file.read_at(int64_t{5} << 20, byte);
+  EXPECT_EQ(cached_bytes(part), ::sysconf(_SC_PAGESIZE));
+  EXPECT_EQ(cached_bytes({.file = &file, .offset = (int64_t{5} << 20) + 1, .length = 7}), 7);
+}
+
+TEST(CachedBytes, AreNoneWhereTheKernelDoesNotTell) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can become somebody who does not own the file";
+  const TempFolder folder;
+  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(::seteuid(kNobody), 0);
+  const int64_t found = cached_bytes({.file = &file, .offset = 0, .length = kSize});
+  ASSERT_EQ(::seteuid(0), 0);
+  EXPECT_EQ(found, 0);
+}
+
 TEST(PageFetcher, GoesFromFileToFileAndToOneThatIsAnothersByName) {
   const TempFolder folder;
   const FileReader first(folder.write("a", std::string(kSize, 'x')));

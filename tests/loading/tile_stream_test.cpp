@@ -35,7 +35,7 @@ class TileStreamTest : public ::testing::Test {
   std::unique_ptr<std::byte, decltype(&std::free)> memory{nullptr, &std::free};
 
   void SetUp() override {
-    const int fd = file.open_again(O_DIRECT);
+    const int fd = file.open_again(O_RDONLY | O_DIRECT);
     if (fd < 0) GTEST_SKIP() << "this file system offers no reads past the page cache";
     ::close(fd);
     ::fsync(file.descriptor());
