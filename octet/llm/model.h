@@ -55,7 +55,7 @@ struct ModelOptions {
   Communicator* communicator = nullptr;
   LoadFormat load_format = LoadFormat::kAuto;
   bool allow_nonfinite = false;
-  std::optional<bool> drop_page_cache;  ///< see LoadOptions
+  std::optional<bool> drop_page_cache = std::nullopt;  ///< see LoadOptions
   LoadProgressCallback progress;
   WarningSink warn;
 };
