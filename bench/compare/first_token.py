@@ -91,10 +91,9 @@ def measure(setup, peers):
     """Name -> seconds "cold" and "warm", and "read": reading the same files cold and doing nothing.
 
     The host of a virtual machine takes back what lies free, and to have a GB of it again costs a start of any program one to
-    three seconds, which is no property of the program. So each is first started cold once uncounted, and then takes what
-    it has just given back.
-
-    Warm means that the files were read as a whole just before: on a fast disk Octet leaves nothing in the cache.
+    three seconds, which is no property of the program. So each is first started once uncounted, cold or warm, and then
+    takes what it has just given back. Before a warm start the files are read as a whole: on a fast disk Octet leaves
+    nothing in the cache.
     """
     result = {}
     for name, files, start in contenders(setup, peers):
@@ -104,6 +103,7 @@ def measure(setup, peers):
         make_cold(files)
         cold = start()
         read_alone(files)
+        start()
         result[name] = {"cold": cold, "warm": start()}
         make_cold(files)
         result[name]["read"] = read_alone(files)
