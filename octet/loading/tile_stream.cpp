@@ -2,8 +2,8 @@
 #include "octet/loading/tile_stream.h"
 
 #include <algorithm>
+#include <exception>
 #include <limits>
-#include <system_error>
 #include <utility>
 
 #include "octet/base/direct_reader.h"
@@ -26,10 +26,11 @@ TileStream::TileStream(Parts parts)
     slots_.push_back({.memory = parts_.memory.subspan(i * bytes, bytes)});
     free_slots_.push_back(static_cast<uint8_t>(i));
   }
+  threads_.reserve(kReaders);
   try {
     for (int i = 0; i < kReaders; ++i) threads_.emplace_back([this] { run(); });
-  } catch (const std::system_error&) {
-    ended_ = threads_.empty();
+  } catch (const std::exception&) {  // neither a thread nor the memory for one: those that run go on
+    if (threads_.empty()) ended_ = true;
   }
 }
 
@@ -109,11 +110,20 @@ void TileStream::publish(const Claim& claim, const std::optional<std::span<const
   changed_.notify_all();
 }
 
+// What cannot be told, for want of memory, say, is nothing to fetch: the worker that reads it will say why.
+TileStream::Part TileStream::part_of(size_t tile) const noexcept {
+  try {
+    return parts_.part_of(tile);
+  } catch (...) {
+    return {};
+  }
+}
+
 void TileStream::run() {
   DirectReader reader;
   PageFetcher fetcher;
   while (const std::optional<Claim> claim = next_claim()) {
-    const Part part = parts_.part_of(claim->tile);
+    const Part part = part_of(claim->tile);
     std::optional<std::span<const std::byte>> bytes;
     const Clock::time_point begin = Clock::now();
     if (part.extent.file != nullptr && 2 * cached_bytes(part.extent) < part.extent.length) {

@@ -72,6 +72,7 @@ class TileStream {
   };
 
   void run();
+  [[nodiscard]] Part part_of(size_t tile) const noexcept;
   std::optional<Claim> next_claim();
   void publish(const Claim& claim, const std::optional<std::span<const std::byte>>& bytes, double seconds);
   [[nodiscard]] bool wants_direct();

@@ -139,6 +139,17 @@ TEST_F(TileStreamTest, TheRestGoesThroughTheCacheWhereWorkersAreMuchFasterThanTh
   }
 }
 
+TEST_F(TileStreamTest, APartThatCannotBeToldIsLeftToTheWorkers) {
+  TileStream::Parts broken = parts(2);
+  broken.part_of = [this](size_t tile) {
+    if (tile % 2 == 0) throw std::bad_alloc();
+    return TileStream::Part{.extent = extent(tile), .direct = true};
+  };
+  TileStream stream(broken);
+  for (size_t tile = 0; tile < kTiles; ++tile)
+    EXPECT_EQ(TileLoan(stream, tile).bytes().empty(), tile % 2 == 0);
+}
+
 TEST_F(TileStreamTest, AFileThatHasBecomeShorterIsForTheWorkersToReport) {
   std::filesystem::resize_file(folder.path() / "a", 10 * kTile);
   TileStream stream(parts(2));
