@@ -107,8 +107,8 @@ class Compare(OctetTest):
         if "stay in the page cache" in result.stderr:
             self.skipTest("the file system of temporary files keeps them in memory")
         self.assertEqual(result.returncode, 0, result.stderr)
-        # Once uncounted, cold, warm.
-        one = [f"first {kind}.gguf with 1 threads" for kind in ("BF16", "Q8_0") for _ in range(3)]
+        # Cold uncounted, cold, warm uncounted, warm.
+        one = [f"first {kind}.gguf with 1 threads" for kind in ("BF16", "Q8_0") for _ in range(4)]
         self.assertEqual(self.log(), ["convert"] + 2 * one)
         self.assertRegex(result.stdout, r"llama.cpp BF16 +2\.00 +2\.00 .* 2 .*x of Octet FP8\n")
         self.assertRegex(result.stdout, r"llama.cpp Q8_0 +2\.00 +2\.00 .* 2 .*x of Octet exported\n")
