@@ -5,27 +5,14 @@
 #include <gtest/gtest.h>
 
 #include "octet/backend/reference/reference_backend.h"
-#include "octet/checkpoint/safetensors_writer.h"
 #include "octet/loading/weight_loader.h"
 #include "tests/loading/load_rig.h"
-#include "tests/loading/memory_source.h"
-#include "tests/support/temp_folder.h"
+#include "tests/loading/written_checkpoint.h"
 
 namespace octet {
 namespace {
 
 using testing::HasSubstr;
-
-void write_file(const std::filesystem::path& path, const MemorySource& source, size_t begin, size_t end) {
-  std::vector<TensorDeclaration> declarations;
-  for (size_t i = begin; i < end; ++i) {
-    const SourceTensor& tensor = source.tensors()[i];
-    declarations.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape});
-  }
-  SafetensorsWriter writer(path, declarations);
-  for (size_t i = begin; i < end; ++i) writer.append(source.bytes(source.tensors()[i].name));
-  writer.finish();
-}
 
 MemorySource weights() {
   MemorySource source;
@@ -72,10 +59,8 @@ TEST(CheckpointSource, PastThePageCacheAndThroughItTheSameWeightsArriveAsPlanned
   source.add("a.weight", DType::kBF16, {500, 130}, values);
   source.add("norm.weight", DType::kF32, {130});
   source.add("b.weight", DType::kF32, {500, 130}, values);
-  const TempFolder folder;
-  write_file(folder.path() / "model.safetensors", source, 0, 3);
-  const Checkpoint checkpoint(folder.path());
-  const CheckpointSource files(checkpoint);
+  const WrittenCheckpoint written(source);
+  const CheckpointSource files(written.checkpoint);
   for (const StorageRule& rule : all_rules()) {
     SCOPED_TRACE(describe(rule));
     std::vector<std::vector<std::byte>> loaded;
@@ -100,11 +85,9 @@ TEST(CheckpointSource, PastThePageCacheAndThroughItTheSameWeightsArriveAsPlanned
 
 TEST(CheckpointSource, AFileThatIsCutShortWhileItStreamsIsAnErrorThatNamesIt) {
   const MemorySource source = weights();
-  const TempFolder folder;
-  write_file(folder.path() / "model.safetensors", source, 0, 3);
-  const Checkpoint checkpoint(folder.path());
-  const CheckpointSource files(checkpoint);
-  std::filesystem::resize_file(folder.path() / "model.safetensors", 2000);
+  const WrittenCheckpoint written(source);
+  const CheckpointSource files(written.checkpoint);
+  std::filesystem::resize_file(written.file, 2000);
   Device device(MatrixLayout::kLanes64, 2);
   TestModel model;
   model.matrix({{"q.weight", 70}, {"k.weight", 7}}, 33, {.quantize = true});
@@ -115,10 +98,8 @@ TEST(CheckpointSource, AFileThatIsCutShortWhileItStreamsIsAnErrorThatNamesIt) {
 
 TEST(CheckpointSource, AnExtentGoesFromTheFirstByteOfABlockToItsLast) {
   const MemorySource source = weights();
-  const TempFolder folder;
-  write_file(folder.path() / "model.safetensors", source, 0, 3);
-  const Checkpoint checkpoint(folder.path());
-  const CheckpointSource from(checkpoint);
+  const WrittenCheckpoint written(source);
+  const CheckpointSource from(written.checkpoint);
   for (const SourceTensor& tensor : from.tensors()) {
     const IndexRange rows = {.begin = 2, .end = 5};
     const IndexRange cols =
@@ -139,10 +120,8 @@ TEST(CheckpointSource, AnExtentGoesFromTheFirstByteOfABlockToItsLast) {
 
 TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
   const MemorySource source = weights();
-  const TempFolder folder;
-  write_file(folder.path() / "model.safetensors", source, 0, 3);
-  const Checkpoint checkpoint(folder.path());
-  const CheckpointSource from(checkpoint);
+  const WrittenCheckpoint written(source);
+  const CheckpointSource from(written.checkpoint);
   MemoryLedger ledger;
   ReferenceBackend backend(ledger);
   TestModel model;
@@ -153,7 +132,7 @@ TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
   } catch (const FormatError& error) {
     EXPECT_THAT(error.what(),
                 HasSubstr("model.safetensors: tensor 'q.weight': expected shape [71, 33], found [70, 33]"));
-    EXPECT_THAT(error.what(), HasSubstr(folder.path().string()));
+    EXPECT_THAT(error.what(), HasSubstr(written.folder.path().string()));
   }
 }
 

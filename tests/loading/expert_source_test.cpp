@@ -5,12 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
-#include <optional>
 
-#include "octet/checkpoint/safetensors_writer.h"
 #include "octet/loading/checkpoint_source.h"
 #include "tests/loading/load_rig.h"
-#include "tests/support/temp_folder.h"
+#include "tests/loading/written_checkpoint.h"
 
 namespace octet {
 namespace {
@@ -126,32 +124,17 @@ Stored load(OnDisk layout, DType dtype, const StorageRule& rule, int64_t tile_by
   return load_from(source_of(layout, dtype), rule, tile_bytes);
 }
 
-/// The tensors of a source in a file.
-struct InFile {
-  explicit InFile(const MemorySource& weights) {
-    std::vector<TensorDeclaration> declarations;
-    for (const SourceTensor& tensor : weights.tensors())
-      declarations.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape});
-    SafetensorsWriter writer(folder.path() / "model.safetensors", declarations);
-    for (const SourceTensor& tensor : weights.tensors()) writer.append(weights.bytes(tensor.name));
-    writer.finish();
-    checkpoint.emplace(folder.path());
-  }
-  TempFolder folder;
-  std::optional<Checkpoint> checkpoint;
-};
-
 TEST(ExpertSource, FilesOfEveryLayoutGiveTheSameBytesForEveryRule) {
   std::vector<StorageRule> rules = all_rules();
   rules.emplace_back();
   for (const OnDisk layout :
        {OnDisk::kSingle, OnDisk::kFused, OnDisk::kFusedWithSuffix, OnDisk::kTransposed}) {
-    const InFile files(*source_of(layout, DType::kBF16));
+    const WrittenCheckpoint files(*source_of(layout, DType::kBF16));
     for (const StorageRule& rule : rules) {
       SCOPED_TRACE(describe(rule));
       const Stored expected = load(OnDisk::kSingle, DType::kBF16, rule);
       for (const int64_t tile_bytes : {64, 4 << 20}) {
-        EXPECT_TRUE(load_from(std::make_unique<CheckpointSource>(*files.checkpoint), rule, tile_bytes) ==
+        EXPECT_TRUE(load_from(std::make_unique<CheckpointSource>(files.checkpoint), rule, tile_bytes) ==
                     expected);
       }
     }
@@ -160,9 +143,9 @@ TEST(ExpertSource, FilesOfEveryLayoutGiveTheSameBytesForEveryRule) {
 
 TEST(ExpertSource, AnExtentInFileOrderThatIsAsLongAsItsBlockHoldsTheBlock) {
   for (const OnDisk layout : {OnDisk::kFused, OnDisk::kTransposed}) {
-    const InFile files(*source_of(layout, DType::kBF16));
+    const WrittenCheckpoint files(*source_of(layout, DType::kBF16));
     Layer layer({});
-    const ExpertSource source(std::make_unique<CheckpointSource>(*files.checkpoint), layer.model.parameters);
+    const ExpertSource source(std::make_unique<CheckpointSource>(files.checkpoint), layer.model.parameters);
     int in_order = 0;
     for (const SourceTensor& tensor : source.tensors()) {
       const auto extent =

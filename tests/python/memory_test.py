@@ -39,7 +39,7 @@ def test_a_multiply_without_memory_for_its_scratch_is_a_memory_error():
     run("""
 from octet._octet import Fp8Runtime
 runtime = Fp8Runtime(1)
-tokens, n, k = 2, 64, 3 << 20  # a row is longer than the workspace that is there from the start
+tokens, n, k = 2, 64, 6 << 20  # a row is longer than the workspace from the start, of bfloat16 pairs too
 x = numpy.zeros((tokens, k), numpy.uint16)  # bfloat16
 codes, scales = numpy.zeros((1, k // 4, 64, 4), numpy.uint8), numpy.ones(1, numpy.float32)
 y = numpy.ones((tokens, n), numpy.float32)
