@@ -236,7 +236,7 @@ int main(int argc, char** argv) {
   app.add_option("--pairs", options.pairs, "timings of each figure")->check(CLI::Range(1, 1000));
   app.add_option("--layers", options.layers, "layers, of about 540 MiB each")->check(CLI::Range(1, 24));
   app.add_option("--prompt", options.prompt, "tokens of the prompt")->check(CLI::Range(1, 1024));
-  app.add_option("--isa", options.isa, "portable, avx2, avx512 or avx512_bf16; default: the best");
+  app.add_option("--isa", options.isa, "portable, avx2, avx512, avx512_bf16 or amx_bf16; default: the best");
   CLI11_PARSE(app, argc, argv);
   return octet::bench::exit_code_of([&] { return octet::bench::run(options); });
 }

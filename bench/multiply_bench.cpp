@@ -188,7 +188,7 @@ Result Bench::time(const Case& what, int64_t tokens) {
       std::clamp<int64_t>(ceil_div(kSampleBytes, bytes * std::max<int64_t>(1, tokens / 4)), 1,
                           std::max<int64_t>(1, static_cast<int64_t>(weights_.size()) / 2)));
   const TensorView y = outputs(what, tokens);
-  const bool pairs = isa_ == CpuIsa::kAvx512Bf16 && what.precision == Precision::kBFloat16;
+  const bool pairs = isa_ >= CpuIsa::kAvx512Bf16 && what.precision == Precision::kBFloat16;
   std::vector<double> own;
   std::vector<double> read;
   std::vector<double> peak;
@@ -305,7 +305,7 @@ int main(int argc, char** argv) {
   octet::bench::Options options;
   CLI::App app("Times the multiply of the cpu backend beside the machine's own ceilings");
   app.add_option("--threads", options.threads, "0: one for each core");
-  app.add_option("--isa", options.isa, "portable, avx2, avx512 or avx512_bf16; default: the best");
+  app.add_option("--isa", options.isa, "portable, avx2, avx512, avx512_bf16 or amx_bf16; default: the best");
   app.add_option("--json", options.json, "also write the table to this file");
   app.add_option("--pairs", options.pairs, "timings of each figure")->check(CLI::Range(1, 1000));
   app.add_option("--tokens", options.tokens, "only these numbers of tokens");

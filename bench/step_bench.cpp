@@ -141,7 +141,7 @@ int main(int argc, char** argv) {
   app.add_option("--temperature", options.temperature, "of the sampling; 0: the likeliest token")
       ->check(CLI::Range(0.0, 100.0));
   app.add_option("--top-p", options.top_p, "of the sampling")->check(CLI::Range(0.01, 1.0));
-  app.add_option("--isa", options.isa, "portable, avx2, avx512 or avx512_bf16; default: the best");
+  app.add_option("--isa", options.isa, "portable, avx2, avx512, avx512_bf16 or amx_bf16; default: the best");
   CLI11_PARSE(app, argc, argv);
   return octet::bench::exit_code_of([&] { return octet::bench::run(options); });
 }

@@ -13,10 +13,12 @@ import sys
 
 AVX2 = ["avx", "avx2", "fma", "f16c"]
 AVX512 = [*AVX2, "avx512f", "avx512bw", "avx512vl", "avx512dq"]
-EXTENSIONS = {"portable": [], "avx2": AVX2, "avx512": AVX512, "avx512_bf16": [*AVX512, "avx512_bf16", "avx512vbmi"]}
+AVX512_BF16 = [*AVX512, "avx512_bf16", "avx512vbmi"]
+EXTENSIONS = {"portable": [], "avx2": AVX2, "avx512": AVX512, "avx512_bf16": AVX512_BF16,
+              "amx_bf16": [*AVX512_BF16, "amx_tile", "amx_bf16"]}
 
 LINE = re.compile(r"^\s*[0-9a-f]+:\t([0-9a-f ]+)\t(.*)$")
-KERNELS = re.compile(r"kernels_(portable|avx2|avx512|avx512_bf16)\.cpp\.o$")
+KERNELS = re.compile(r"kernels_(portable|avx2|avx512|avx512_bf16|amx_bf16)\.cpp\.o$")
 # What an assembler does not take as it is shown: places in the code, and prefixes of nothing but padding.
 PLACE = re.compile(r"^(j\w+|call\w*|loop\w*|xbegin)\s+(?!\*).*$")
 PADDING = re.compile(r"^((cs|ds|data16|rex\S*|addr32)\s+)*(nop\w*\b.*|xchg\s+%ax,%ax|lea\s+0x0\(.*)?$")
@@ -57,7 +59,7 @@ def check(arguments, path: pathlib.Path) -> list:
     isa = match.group(1) if match else "portable"
     lines, evex = instructions(arguments.objdump, path)
     faults = refused(arguments.assembler, lines, EXTENSIONS[isa])
-    if not isa.startswith("avx512"):
+    if not isa.startswith(("avx512", "amx")):
         faults += [f"{text}: encoded for AVX-512" for text in evex]
     return [f"{path.name}: {fault}" for fault in faults]
 

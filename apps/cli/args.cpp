@@ -58,6 +58,7 @@ constexpr std::array<Choice<std::optional<CpuIsa>>, 5> kIsas = {{
     {"avx2", CpuIsa::kAvx2},
     {"avx512", CpuIsa::kAvx512},
     {"avx512_bf16", CpuIsa::kAvx512Bf16},
+    {"amx_bf16", CpuIsa::kAmxBf16},
 }};
 
 void add_quantization_options(CLI::App& app, QuantOptions& quant) {

@@ -15,12 +15,14 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #endif
 
 namespace octet {
 namespace {
 
-constexpr std::array<std::string_view, 4> kIsaNames = {"portable", "avx2", "avx512", "avx512_bf16"};
+constexpr std::array<std::string_view, 5> kIsaNames = {"portable", "avx2", "avx512", "avx512_bf16",
+                                                       "amx_bf16"};
 
 #if defined(__x86_64__)
 
@@ -47,6 +49,13 @@ uint32_t saved_state(const Leaf& one) {
   return low;
 }
 
+/// Linux hands out the tiles' 8 KiB of state to processes that ask for it.
+bool may_use_tiles() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return ::syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 bool has_isa(CpuIsa isa) {
   const Leaf one = cpuid(1, 0);
   const Leaf seven = cpuid(7, 0);
@@ -54,6 +63,7 @@ bool has_isa(CpuIsa isa) {
   const bool avx2 = all(saved, 0x06) && all(one.ecx, 1U << 12 | 1U << 28 | 1U << 29)  // FMA, AVX, F16C
                     && all(seven.ebx, 1U << 5);
   const bool avx512 = avx2 && all(saved, 0xe6) && all(seven.ebx, 1U << 16 | 1U << 17 | 1U << 30 | 1U << 31);
+  const bool avx512_bf16 = avx512 && all(seven.ecx, 1U << 1) && all(cpuid(7, 1).eax, 1U << 5);
   switch (isa) {
     case CpuIsa::kPortable:
       return true;
@@ -62,7 +72,9 @@ bool has_isa(CpuIsa isa) {
     case CpuIsa::kAvx512:
       return avx512;
     case CpuIsa::kAvx512Bf16:
-      return avx512 && all(seven.ecx, 1U << 1) && all(cpuid(7, 1).eax, 1U << 5);
+      return avx512_bf16;
+    case CpuIsa::kAmxBf16:
+      return avx512_bf16 && all(saved, 0x60000) && all(seven.edx, 1U << 22 | 1U << 24) && may_use_tiles();
   }
   return false;
 }
@@ -120,7 +132,8 @@ CpuIsa parse_cpu_isa(std::string_view name) {
 
 std::vector<CpuIsa> supported_isas() {
   std::vector<CpuIsa> isas;
-  for (const CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
+  for (const CpuIsa isa :
+       {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16, CpuIsa::kAmxBf16}) {
     if (has_isa(isa)) isas.push_back(isa);
   }
   return isas;

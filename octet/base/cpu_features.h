@@ -14,6 +14,7 @@ enum class CpuIsa {
   kAvx2,        ///< "avx2": AVX2, FMA, F16C
   kAvx512,      ///< "avx512": AVX-512 F, BW, VL, DQ
   kAvx512Bf16,  ///< "avx512_bf16": the same with BF16 and VBMI
+  kAmxBf16,     ///< "amx_bf16": the same with tiles and their products of bfloat16
 };
 
 [[nodiscard]] std::string_view to_string(CpuIsa isa);
@@ -21,6 +22,7 @@ enum class CpuIsa {
 [[nodiscard]] CpuIsa parse_cpu_isa(std::string_view name);
 
 /// Those which CPUID and the operating system (saved register state) both allow here, ascending; never empty.
+/// Asks the kernel to let this process use tiles where the processor has them: a process has to, once.
 [[nodiscard]] std::vector<CpuIsa> supported_isas();
 
 /// The processor's own name, "AMD EPYC 9R14" or "unknown".

@@ -41,7 +41,8 @@ void register_enums(nb::module_& module) {
       .value("PORTABLE", CpuIsa::kPortable)
       .value("AVX2", CpuIsa::kAvx2)
       .value("AVX512", CpuIsa::kAvx512)
-      .value("AVX512_BF16", CpuIsa::kAvx512Bf16);
+      .value("AVX512_BF16", CpuIsa::kAvx512Bf16)
+      .value("AMX_BF16", CpuIsa::kAmxBf16);
   nb::enum_<Fp8WeightScale>(module, "Fp8WeightScale")
       .value("TENSOR", Fp8WeightScale::kTensor)
       .value("CHANNEL", Fp8WeightScale::kChannel);

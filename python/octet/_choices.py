@@ -22,7 +22,7 @@ _CHOICES: Mapping[str, Mapping[str, Any]] = {
     "page_cache": {"auto": None, "keep": False, "bypass": True},
     "load_format": {"auto": LoadFormat.AUTO, "dummy": LoadFormat.DUMMY},
     "isa": {"auto": None, "portable": CpuIsa.PORTABLE, "avx2": CpuIsa.AVX2, "avx512": CpuIsa.AVX512,
-            "avx512_bf16": CpuIsa.AVX512_BF16},
+            "avx512_bf16": CpuIsa.AVX512_BF16, "amx_bf16": CpuIsa.AMX_BF16},
     "kv_cache_dtype": {**_DTYPE, "fp8": DType.F8_E4M3, "fp8_e4m3": DType.F8_E4M3, "fp8_e5m2": DType.F8_E5M2},
 }
 _FLAGS = ("raw_cast", "fp8_lm_head", "fp8_embedding", "allow_nonfinite")

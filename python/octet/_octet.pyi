@@ -76,6 +76,7 @@ class CpuIsa(enum.Enum):
     AVX512 = 2
 
     AVX512_BF16 = 3
+    AMX_BF16 = 4
 
 class Fp8WeightScale(enum.Enum):
     TENSOR = 0

@@ -91,6 +91,9 @@ class EveryIsa(GoldenTest):
     def test_avx512_bf16_kernels_agree_with_transformers(self):
         self.on_isa("avx512_bf16")
 
+    def test_amx_bf16_kernels_agree_with_transformers(self):
+        self.on_isa("amx_bf16")
+
     def test_the_reference_backend_agrees_with_transformers(self):
         self.check(GOLDEN / "qwen3", "", "--quantization", "none", "--device", "reference")
 

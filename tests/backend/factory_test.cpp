@@ -70,7 +70,7 @@ TEST(Factory, MakesEveryInstructionSetThatTheMachineHas) {
 
 TEST(Factory, RefusesAnInstructionSetThatTheMachineLacksAndNamesThoseItHas) {
   const std::vector<CpuIsa> has = supported_isas();
-  for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
+  for (const CpuIsa isa : {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16, CpuIsa::kAmxBf16}) {
     if (std::ranges::find(has, isa) != has.end()) continue;
     EXPECT_THAT(make({.device = "cpu", .threads = 1, .isa = isa}),
                 ThrowsMessage<ConfigError>(

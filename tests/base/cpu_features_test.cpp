@@ -6,6 +6,8 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "octet/base/error.h"
@@ -14,16 +16,17 @@ namespace octet {
 namespace {
 
 TEST(CpuIsa, NamesGoBothWays) {
-  for (const CpuIsa isa : {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16}) {
+  for (const CpuIsa isa :
+       {CpuIsa::kPortable, CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Bf16, CpuIsa::kAmxBf16}) {
     EXPECT_EQ(parse_cpu_isa(to_string(isa)), isa);
   }
 }
 
 TEST(CpuIsa, AnUnknownNameIsAnsweredWithTheKnownOnes) {
-  EXPECT_THAT(
-      [] { (void)parse_cpu_isa("sse9"); },
-      ::testing::ThrowsMessage<ConfigError>(::testing::AllOf(
-          ::testing::HasSubstr("'sse9'"), ::testing::HasSubstr("portable, avx2, avx512, avx512_bf16"))));
+  EXPECT_THAT([] { (void)parse_cpu_isa("sse9"); },
+              ::testing::ThrowsMessage<ConfigError>(
+                  ::testing::AllOf(::testing::HasSubstr("'sse9'"),
+                                   ::testing::HasSubstr("portable, avx2, avx512, avx512_bf16, amx_bf16"))));
 }
 
 TEST(SupportedIsas, BeginWithPortableAndAscend) {
@@ -44,6 +47,15 @@ TEST(SupportedIsas, AgreeWithTheCompilersOwnLookAtTheProcessor) {
                                       __builtin_cpu_supports("avx512vl") != 0);
   EXPECT_EQ(has(CpuIsa::kAvx512Bf16),
             __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vbmi") != 0);
+}
+
+TEST(SupportedIsas, HaveTilesOnlyWhereTheKernelSaysThatTheProcessorHasThem) {
+  std::ifstream file("/proc/cpuinfo");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto isas = supported_isas();
+  const bool has = std::find(isas.begin(), isas.end(), CpuIsa::kAmxBf16) != isas.end();
+  EXPECT_EQ(has,
+            text.find(" amx_bf16") != std::string::npos && text.find(" avx512_bf16") != std::string::npos);
 }
 #endif
 

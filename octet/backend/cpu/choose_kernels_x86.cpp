@@ -14,6 +14,8 @@ const Kernels& kernels_for(CpuIsa isa) {
       return kernels_avx512();
     case CpuIsa::kAvx512Bf16:
       return kernels_avx512_bf16();
+    case CpuIsa::kAmxBf16:
+      return kernels_amx_bf16();
   }
   throw ConfigError("isa: this build has no kernels for " + std::string(to_string(isa)));
 }

@@ -25,5 +25,6 @@ struct Kernels {
 [[nodiscard]] const Kernels& kernels_avx2();
 [[nodiscard]] const Kernels& kernels_avx512();
 [[nodiscard]] const Kernels& kernels_avx512_bf16();
+[[nodiscard]] const Kernels& kernels_amx_bf16();
 
 }  // namespace octet

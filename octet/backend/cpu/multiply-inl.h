@@ -260,7 +260,7 @@ inline void multiply_chunk(const Chunk& c, Specials& specials) {
 template <class W>
 bool multiply_panel(const PanelTask& task) {
   const Outputs outputs(task);
-  Chunks<W> chunks(task, outputs);
+  Chunks<W> chunks(task, outputs, {.groups = chunk_groups<W>(task)});
   Specials specials;
   Chunk chunk;
   while (chunks.next(chunk)) multiply_chunk<W>(chunk, specials);

@@ -14,10 +14,11 @@ namespace octet {
 namespace {
 
 constexpr int64_t kPackBytes = int64_t{8} << 20;
-/// Tokens of a panel that is cut come in pieces of a multiple of so many: whole tiles of the kernels, and
-/// enough to be worth decoding the panel for,
-constexpr int64_t kSplitTokens = 24;
-/// and in no more pieces than the end of a loop needs.
+/// For fewer tokens a pass over all weights would not be worth it.
+constexpr int64_t kFewestOfPass = 128;
+/// Up to so many tokens stay together.
+constexpr int64_t kTogether = 35;
+/// A panel that is cut comes in no more pieces than the end of a loop needs.
 constexpr int64_t kPieces = 4;
 /// Outputs of so many bytes are not read from a cache again.
 constexpr int64_t kStreamedBytes = int64_t{8} << 20;
@@ -47,6 +48,14 @@ int down_scaling(float amax) {
   if (amax < 0x1p7F) return 0;
   if (amax < 0x1p17F) return 10;
   return amax < 0x1p67F ? 60 : 120;
+}
+
+/// Cells from one packed row to the next: rows a multiple of 4 KiB apart would fall into the same few lines
+/// of the first cache.
+int64_t spread(int64_t cells, int64_t lines) {
+  constexpr int64_t kLineCells = 16;
+  const int64_t multiple = cells / (kLineCells * lines) + 1;
+  return (multiple + 1 - multiple % 2) * kLineCells * lines;
 }
 
 /// The first boundary of a grid after column k, or `cols`.
@@ -96,6 +105,7 @@ void CpuMultiply::choose_kernel(Call& call) const {
       call.dynamic || call.x.quantized.has_value() || call.x.precision == Precision::kBFloat16;
   call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;
   call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32[index];
+  if (call.pairs) call.packing = machine_.kernels.bf16_rows;
   call.lane_columns = 4 / dtype_size(call.w.dtype);
   call.lane_cells = call.pairs ? call.lane_columns / 2 : call.lane_columns;
 }
@@ -113,8 +123,7 @@ void CpuMultiply::run(const Activations& x, const QuantMatrixView& w, ConstTenso
     if (grid && std::any_of(w.parts.begin(), w.parts.begin() + static_cast<std::ptrdiff_t>(p), done))
       continue;
     plan_columns(call, part);
-    const int64_t fitting = std::clamp<int64_t>(cells_.bytes() / (call.x_stride * 4), 1, kMaxTokens);
-    for (int64_t t = 0; t < y.rows(); t += fitting) run_tokens(call, t, std::min(t + fitting, y.rows()));
+    run_passes(call, y.rows());
   }
 }
 
@@ -138,17 +147,23 @@ void CpuMultiply::plan_columns(Call& call, const ScalePart* grid) {
     segment.w_scale = grid != nullptr ? (k + grid->col_phase) / grid->block_cols : 0;
     segments_.push_back(segment);
     const int64_t cells = segment.groups * call.lane_cells;
-    if (k > 0 && k % columns == 0) {
+    const int64_t aligned = round_up(cells, call.packing.step_cells);
+    if (k > 0 && k % columns == 0 && pack_runs_.back().cells == pack_runs_.back().aligned_cells) {
       pack_runs_.back().end = end;
       pack_runs_.back().cells += cells;
+      pack_runs_.back().aligned_cells += aligned;
     } else {
-      pack_runs_.push_back({.begin = k, .end = end, .lead = k % columns, .cell = cell, .cells = cells});
+      pack_runs_.push_back({.begin = k,
+                            .end = end,
+                            .lead = k % columns,
+                            .cell = cell,
+                            .cells = cells,
+                            .aligned_cells = aligned});
     }
-    cell += cells;
+    cell += aligned;
     k = end;
   }
-  // Rows a multiple of 4 KiB apart would fall into the same few lines of the first cache.
-  call.x_stride = round_up(cell, 16) + 16;
+  call.x_stride = spread(cell, call.packing.spread_lines);
   reserve_cells(call.x_stride * 4);
 }
 
@@ -158,11 +173,29 @@ void CpuMultiply::reserve_cells(int64_t bytes) {
   cells_ = Buffer(machine_.allocator, machine_.ledger, "workspace", std::max(bytes, kPackBytes));
 }
 
+int64_t CpuMultiply::fitting_rows(const Call& call) const {
+  const int64_t row_bytes = call.x_stride * 4;
+  return std::clamp<int64_t>(cells_.bytes() / row_bytes - call.packing.beyond, 1, kMaxTokens);
+}
+
+/// All tokens, as many at a time as the workspace takes, in passes of about equal size: each reads and
+/// decodes all weights.
+void CpuMultiply::run_passes(Call& call, int64_t tokens) {
+  const int64_t in_cache = std::max(kFewestOfPass, call.packing.block_bytes / (call.x_stride * 4));
+  const int64_t most = std::min(fitting_rows(call), in_cache);
+  if (tokens <= most) return run_tokens(call, 0, tokens);
+  const int64_t whole = std::min(call.packing.whole_tokens, most);
+  const int64_t passes = ceil_div(tokens, most / whole * whole);
+  const int64_t step = round_up(ceil_div(tokens, passes), whole);
+  for (int64_t t = 0; t < tokens; t += step) run_tokens(call, t, std::min(t + step, tokens));
+}
+
 /// Few rows each thread packs for itself: they are in its cache then, and it waits for nobody.
 bool CpuMultiply::each_packs(const Call& call, int64_t tokens) const {
   const int64_t rows = tokens * machine_.threads.threads();
   const bool few = tokens * call.w.cols < kSmallWork;
-  return few && rows <= static_cast<int64_t>(up_.size()) && rows * call.x_stride * 4 <= cells_.bytes();
+  return few && rows <= static_cast<int64_t>(up_.size()) &&
+         (rows + call.packing.beyond) * call.x_stride * 4 <= cells_.bytes();
 }
 
 void CpuMultiply::pack_own(const Call& call, IndexRange tokens, int worker) {
@@ -200,12 +233,18 @@ void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
   for (const PackRun& run : pack_runs_) pack_run(call, run, token, slot, multiplier);
 }
 
+/// Columns of the last lane that do not exist, and the cells behind it.
+void CpuMultiply::clear_end(const Call& call, const PackRun& run, std::byte* cells) {
+  const int64_t last = run.cells - call.lane_cells;
+  std::memset(cells + last * 4, 0, static_cast<size_t>((run.aligned_cells - last) * 4));
+}
+
 void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot,
                            float multiplier) {
   std::byte* cells = cells_.data() + (slot * call.x_stride + run.cell) * 4;
   if (run.cells == 0) return;
   std::memset(cells, 0, static_cast<size_t>(call.lane_cells * 4));
-  std::memset(cells + (run.cells - call.lane_cells) * 4, 0, static_cast<size_t>(call.lane_cells * 4));
+  clear_end(call, run, cells);
   const MultiplyKernels& kernels = machine_.kernels;
   const auto pack = [&](const float* x, int64_t count, int64_t at) {
     if (call.pairs) {
@@ -238,7 +277,7 @@ void CpuMultiply::run_panels(const Call& call, int64_t begin, int64_t end) {
   if (tokens * call.w.rows * call.w.cols < kSmallWork) {
     if (call.each_packs) pack_own(call, {begin, end}, 0);
     for (int64_t p = 0; p < panels; ++p) run_part(call, p, {begin, end}, {begin, end}, 0);
-  } else if (tokens < kSplitTokens + kSplitTokens / 2) {
+  } else if (tokens <= kTogether) {
     run_shares(call, panels, {begin, end});
   } else {
     run_tasks(call, panels, {begin, end});
@@ -261,9 +300,10 @@ void CpuMultiply::run_tasks(const Call& call, int64_t panels, IndexRange tokens)
   const int64_t threads = machine_.threads.threads();
   const int64_t panel_bytes = std::max<int64_t>(1, ceil_div(call.w.cols, call.lane_columns) * kCellBytes);
   const int64_t step = std::clamp<int64_t>(kTaskBytes / panel_bytes, 1, ceil_div(panels, threads));
-  const int64_t pieces = std::min((tokens.end - tokens.begin + kSplitTokens / 2) / kSplitTokens,
-                                  std::max(kPieces, 2 * threads / panels));
-  const int64_t piece = round_up(ceil_div(tokens.end - tokens.begin, pieces), kSplitTokens);
+  const int64_t whole = call.packing.whole_tokens;  // enough to be worth decoding a panel for
+  const int64_t pieces =
+      std::min((tokens.end - tokens.begin + whole / 2) / whole, std::max(kPieces, 2 * threads / panels));
+  const int64_t piece = round_up(ceil_div(tokens.end - tokens.begin, pieces), whole);
   const int64_t cut = std::min(panels, threads * step);  // panels that are cut
   const int64_t groups = ceil_div(panels - cut, step);
   machine_.threads.parallel_for(groups + cut * pieces, [&](int64_t index, int worker) {

@@ -60,15 +60,19 @@ class CpuMultiply {
     int64_t lead = 0;
     int64_t cell = 0;
     int64_t cells = 0;
+    int64_t aligned_cells = 0;  ///< with those up to where the next segment begins
   };
 
   void choose_kernel(Call& call) const;
   void plan_columns(Call& call, const ScalePart* grid);
+  [[nodiscard]] int64_t fitting_rows(const Call& call) const;
+  void run_passes(Call& call, int64_t tokens);
   void run_tokens(Call& call, int64_t begin, int64_t end);
   [[nodiscard]] bool each_packs(const Call& call, int64_t tokens) const;
   void pack_own(const Call& call, IndexRange tokens, int worker);
   void pack_row(const Call& call, int64_t token, int64_t slot);
   void quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier);
+  static void clear_end(const Call& call, const PackRun& run, std::byte* cells);
   void pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier);
   void run_panels(const Call& call, int64_t begin, int64_t end);
   void run_shares(const Call& call, int64_t panels, IndexRange tokens);

@@ -86,6 +86,9 @@ struct PairsFp8 : PairOperands {
   }
 };
 
+using PairsE4M3 = PairsFp8<3, 7, 0x7e>;
+using PairsE5M2 = PairsFp8<2, 15, 0x7b>;
+
 inline void pack_bf16(const float* x, int64_t count, uint16_t* cells) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) store_high_halves(cells + i, round_bf16(load(x + i)));
@@ -98,10 +101,10 @@ inline void pack_bf16(const float* x, int64_t count, uint16_t* cells) {
 
 constexpr MultiplyKernels with_bf16(MultiplyKernels kernels) {
   for (const WeightFormat e4m3 : {WeightFormat::kE4M3, WeightFormat::kE4M3Finite}) {
-    kernels.bf16[static_cast<int>(e4m3)] = multiply_panel<PairsFp8<3, 7, 0x7e>>;
+    kernels.bf16[static_cast<int>(e4m3)] = multiply_panel<PairsE4M3>;
   }
   for (const WeightFormat e5m2 : {WeightFormat::kE5M2, WeightFormat::kE5M2Finite}) {
-    kernels.bf16[static_cast<int>(e5m2)] = multiply_panel<PairsFp8<2, 15, 0x7b>>;
+    kernels.bf16[static_cast<int>(e5m2)] = multiply_panel<PairsE5M2>;
   }
   kernels.bf16[static_cast<int>(WeightFormat::kBF16)] = multiply_panel<PairsBF16>;
   kernels.pack_bf16 = pack_bf16;

@@ -28,6 +28,7 @@ struct CpuMultiply::Call {
   bool pairs = false;  // cells of two bfloat16
   int64_t lane_columns = 1;
   int64_t lane_cells = 1;
+  PackedRows packing = {};
   const ScalePart* grid = nullptr;  // the columns are cut as this part's
   int64_t x_stride = 0;             // of packed rows, in cells
   PanelKernel kernel = nullptr;

@@ -59,14 +59,20 @@ inline int64_t chunk_groups(const PanelTask& task) {
   return (task.tokens <= kFusedLimit ? kFusedBytes<W> : kChunkBytes<W>) / kCellBytes;
 }
 
+struct ChunkSize {
+  int64_t groups;     // at most
+  int64_t whole = 1;  // each piece begins at a multiple of so many of them
+};
+
 /// Goes over a task's columns: whole segments as long as they fit into a chunk, else parts of one.
 template <class W>
 class Chunks {
  public:
-  Chunks(const PanelTask& task, const Outputs& outputs)
+  Chunks(const PanelTask& task, const Outputs& outputs, ChunkSize size)
       : task_(task),
         outputs_(outputs),
-        room_(chunk_groups<W>(task)),
+        room_(size.groups),
+        whole_(size.whole),
         most_(room_ == INT64_MAX ? 1 : kMaxPieces) {}
 
   /// False at the end. What it gives lasts until the next call.
@@ -81,7 +87,8 @@ class Chunks {
     const int64_t first = task_.segments[segment_].first_group + done_;
     int64_t groups = 0;
     do {
-      groups += take_piece(chunk.count++, first, groups);
+      const int64_t taken = take_piece(chunk.count++, first, groups);
+      groups += (taken + whole_ - 1) / whole_ * whole_;
     } while (done_ == 0 && segment_ < task_.segment_count && chunk.count < most_ &&
              task_.segments[segment_].groups <= room_ - groups);
     if (task_.row_bytes != 0) gather_groups(task_, first, groups, task_.scratch + kGatheredOffset);
@@ -116,6 +123,7 @@ class Chunks {
   const PanelTask& task_;
   const Outputs& outputs_;
   int64_t room_;  // groups of a chunk
+  int64_t whole_;
   int64_t most_;  // pieces of one: a single pass does not wait while many are prepared
   int64_t segment_ = 0;
   int64_t done_ = 0;  // groups of it

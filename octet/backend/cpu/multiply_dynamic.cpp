@@ -47,16 +47,13 @@ void CpuMultiply::run_dynamic(ConstTensorView x, Precision precision, const Quan
                .rows_of_x = x};
   choose_kernel(call);
   plan_columns(call, nullptr);
-  const int64_t fitting = std::clamp<int64_t>(cells_.bytes() / (call.x_stride * 4), 1, kMaxTokens);
-  for (int64_t t = 0; t < tokens; t += fitting) run_tokens(call, t, std::min(t + fitting, tokens));
+  run_passes(call, tokens);
 }
 
 void CpuMultiply::quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier) {
   const PackRun run = pack_runs_.empty() ? PackRun{} : pack_runs_.front();
   std::byte* cells = cells_.data() + slot * call.x_stride * 4;
-  // Columns of the last lane that do not exist.
-  if (run.cells > 0)
-    std::memset(cells + (run.cells - call.lane_cells) * 4, 0, static_cast<size_t>(call.lane_cells * 4));
+  if (run.cells > 0) clear_end(call, run, cells);
   scales_[static_cast<size_t>(slot)] =
       machine_.elementwise.quantize_cells({.x = call.rows_of_x.row<std::byte>(token),
                                            .from = call.rows_of_x.dtype(),

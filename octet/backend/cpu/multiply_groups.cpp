@@ -112,7 +112,7 @@ int64_t CpuMultiply::prepare(Call& call) {
   choose_kernel(call);
   plan_columns(call, call.w.scale_kind == ScaleKind::kGrid ? &call.w.parts[0] : nullptr);
   pieces_.clear();
-  return std::clamp<int64_t>(cells_.bytes() / (call.x_stride * 4), 1, kMaxTokens);
+  return fitting_rows(call);
 }
 
 /// The call of one piece: its matrix, its columns of x and y.
@@ -125,6 +125,7 @@ CpuMultiply::Call CpuMultiply::call_of(const Call& call, const GroupPiece& piece
               .pairs = call.pairs,
               .lane_columns = call.lane_columns,
               .lane_cells = call.lane_cells,
+              .packing = call.packing,
               .grid = call.grid,
               .x_stride = call.x_stride,
               .kernel = call.kernel,

@@ -88,6 +88,15 @@ inline constexpr int64_t kPanelScratchBytes =
 /// wrong.
 using PanelKernel = bool (*)(const PanelTask& task);
 
+/// How the kernels of `bf16` want packed rows of x.
+struct PackedRows {
+  int64_t step_cells = 1;           ///< segments begin at multiples of so many cells, zeros between them
+  int64_t beyond = 0;               ///< so many rows behind the last one are read, whatever they hold
+  int64_t whole_tokens = 24;        ///< tokens of which no tile is left partly empty
+  int64_t block_bytes = INT64_MAX;  ///< what all rows of a pass should fit into: each panel reads them anew
+  int64_t spread_lines = 1;         ///< rows begin odd multiples of so many lines apart
+};
+
 struct MultiplyKernels {
   PanelKernel f32[kWeightFormats];   ///< over cells of one float32
   PanelKernel bf16[kWeightFormats];  ///< over cells of two bfloat16; null where there is none
@@ -98,6 +107,7 @@ struct MultiplyKernels {
   void (*pack_f32)(const float* x, int64_t count, float multiplier, float* cells);
   /// The same with x rounded to bfloat16 first.
   void (*pack_f32_rounded)(const float* x, int64_t count, float multiplier, float* cells);
+  PackedRows bf16_rows = {};
   /// Null where `bf16` has no kernels.
   void (*pack_bf16)(const float* x, int64_t count, uint16_t* cells);
   /// The largest |x|; NaN may be passed over.

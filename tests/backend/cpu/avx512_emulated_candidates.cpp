@@ -23,7 +23,8 @@ Candidate candidate(std::string name, CpuIsa isa, const MultiplyKernels& multipl
 
 std::vector<Candidate> candidates() {
   return {candidate("emulated_avx512", CpuIsa::kAvx512, emulated_avx512_multiply_kernels()),
-          candidate("emulated_avx512_bf16", CpuIsa::kAvx512Bf16, emulated_avx512_bf16_multiply_kernels())};
+          candidate("emulated_avx512_bf16", CpuIsa::kAvx512Bf16, emulated_avx512_bf16_multiply_kernels()),
+          candidate("emulated_amx_bf16", CpuIsa::kAmxBf16, emulated_amx_bf16_multiply_kernels())};
 }
 
 }  // namespace octet::conformance

@@ -88,8 +88,9 @@ inline void store_aligned(void* into, __m512i v) {
 #define _mm512_stream_si512(into, v) (octet::emulated::store_aligned(into, v))
 
 #include "octet/backend/cpu/simd_avx512_bf16.h"
+#include "tests/backend/cpu/emulated_tiles.h"
 //
-#include "octet/backend/cpu/multiply_bf16-inl.h"
+#include "octet/backend/cpu/multiply_amx-inl.h"
 
 namespace octet {
 
@@ -98,6 +99,9 @@ const MultiplyKernels& emulated_avx512_multiply_kernels() {
 }
 const MultiplyKernels& emulated_avx512_bf16_multiply_kernels() {
   return OCTET_ISA::kMultiplyKernelsBf16;
+}
+const MultiplyKernels& emulated_amx_bf16_multiply_kernels() {
+  return OCTET_ISA::kMultiplyKernelsAmx;
 }
 
 }  // namespace octet

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The AVX-512 kernels of the multiply, compiled for machines without AVX-512.
+/// The AVX-512 kernels of the multiply, compiled for machines without AVX-512 and AMX.
 #pragma once
 
 #include "octet/backend/cpu/multiply_kernels.h"
@@ -10,5 +10,7 @@ namespace octet {
 const MultiplyKernels& emulated_avx512_multiply_kernels();
 /// As kernels_avx512_bf16() has them.
 const MultiplyKernels& emulated_avx512_bf16_multiply_kernels();
+/// As kernels_amx_bf16() has them.
+const MultiplyKernels& emulated_amx_bf16_multiply_kernels();
 
 }  // namespace octet

@@ -4,7 +4,7 @@
 # Called with -DNM=<nm> -DOBJECTS=<objects of octet_backend_cpu>.
 set(checked 0)
 foreach(object IN LISTS OBJECTS)
-  if(NOT object MATCHES "kernels_(portable|avx2|avx512|avx512_bf16)\\.cpp\\.o")
+  if(NOT object MATCHES "kernels_(portable|avx2|avx512|avx512_bf16|amx_bf16)\\.cpp\\.o")
     continue()
   endif()
   set(isa "${CMAKE_MATCH_1}")
