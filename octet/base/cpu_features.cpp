@@ -79,6 +79,11 @@ bool has_isa(CpuIsa isa) {
   return false;
 }
 
+bool made_by_intel() {
+  const Leaf zero = cpuid(0, 0);
+  return zero.ebx == 0x756e6547U && zero.edx == 0x49656e69U && zero.ecx == 0x6c65746eU;  // "GenuineIntel"
+}
+
 std::string brand() {
   std::array<char, 49> text{};
   for (uint32_t i = 0; i < 3; ++i) {
@@ -92,6 +97,9 @@ std::string brand() {
 
 bool has_isa(CpuIsa isa) {
   return isa == CpuIsa::kPortable;
+}
+bool made_by_intel() {
+  return false;
 }
 std::string brand() {
   return {};
@@ -144,6 +152,10 @@ std::string cpu_name() {
   name.erase(0, name.find_first_not_of(' '));
   name.erase(name.find_last_not_of(' ') + 1);
   return name.empty() ? "unknown" : name;
+}
+
+bool slow_subnormals() {
+  return made_by_intel();
 }
 
 int usable_cores() {

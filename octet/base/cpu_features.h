@@ -28,6 +28,10 @@ enum class CpuIsa {
 /// The processor's own name, "AMD EPYC 9R14" or "unknown".
 [[nodiscard]] std::string cpu_name();
 
+/// Whether a multiply-add takes many times as long where an operand is subnormal. Intel's processors leave
+/// such to their microcode (150 cycles and more for one vector), others do not.
+[[nodiscard]] bool slow_subnormals();
+
 /// Cores this process may use: affinity mask and cgroup CPU quota (rounded up), at least 1.
 [[nodiscard]] int usable_cores();
 

@@ -75,5 +75,8 @@ const ElementwiseKernels& emulated_elementwise_kernels() {
 const AttentionKernels& emulated_attention_kernels() {
   return OCTET_ISA::kAttentionKernels;
 }
+const AttentionKernels& emulated_normal_attention_kernels() {
+  return OCTET_ISA::kNormalAttentionKernels;
+}
 
 }  // namespace octet

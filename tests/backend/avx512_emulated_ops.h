@@ -13,5 +13,7 @@ namespace octet {
 [[nodiscard]] const QuantizeKernels& emulated_quantize_kernels();
 [[nodiscard]] const ElementwiseKernels& emulated_elementwise_kernels();
 [[nodiscard]] const AttentionKernels& emulated_attention_kernels();
+/// The same for processors to which subnormal operands are slow.
+[[nodiscard]] const AttentionKernels& emulated_normal_attention_kernels();
 
 }  // namespace octet

@@ -32,6 +32,9 @@ TEST(Avx512EmulatedOps, GiveAnElementTheSameBitsInAnyPlace) {
 TEST(Avx512EmulatedOps, AttendAccuratelyInEveryCacheDtype) {
   testing::expect_accurate_attention(emulated_attention_kernels());
 }
+TEST(Avx512EmulatedOps, AttendAccuratelyWithoutSubnormals) {
+  testing::expect_accurate_attention(emulated_normal_attention_kernels());
+}
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(emulated_attention_kernels());
 }

@@ -37,8 +37,12 @@ TEST_P(CpuOpsKernels, GiveAnElementTheSameBitsInAnyPlace) {
 TEST_P(CpuOpsKernels, AttendAccuratelyInEveryCacheDtype) {
   testing::expect_accurate_attention(kernels().attention);
 }
+TEST_P(CpuOpsKernels, AttendAccuratelyWithoutSubnormals) {
+  testing::expect_accurate_attention(kernels().without_subnormals.attention);
+}
 TEST_P(CpuOpsKernels, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(kernels().attention);
+  testing::expect_attention_independent_of_tile(kernels().without_subnormals.attention);
 }
 TEST_P(CpuOpsKernels, ReadNothingBeforeTheCache) {
   testing::expect_attention_inside_of_cache(kernels().attention);

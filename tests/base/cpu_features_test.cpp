@@ -57,6 +57,10 @@ TEST(SupportedIsas, HaveTilesOnlyWhereTheKernelSaysThatTheProcessorHasThem) {
   EXPECT_EQ(has,
             text.find(" amx_bf16") != std::string::npos && text.find(" avx512_bf16") != std::string::npos);
 }
+
+TEST(SlowSubnormals, AreThoseOfIntelsProcessors) {
+  EXPECT_EQ(slow_subnormals(), __builtin_cpu_is("intel") != 0);
+}
 #endif
 
 TEST(CpuName, IsNotEmptyAndHasNoBlanksAround) {

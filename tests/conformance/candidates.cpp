@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "octet/backend/cpu/choose_kernels.h"
 #include "octet/backend/cpu/cpu_backend.h"
 #include "tests/conformance/conformance.h"
 
 namespace octet::conformance {
 namespace {
+
+/// With those of its kernels for FP8 that make_cpu_backend does not choose on this machine.
+std::unique_ptr<Backend> make_cpu_backend_of_others(int threads, CpuIsa isa, MemoryLedger& ledger) {
+  const Kernels& kernels = kernels_for(isa);
+  return std::make_unique<CpuBackend>(threads, isa, slow_subnormals() ? kernels : without_subnormals(kernels),
+                                      ledger);
+}
 
 std::vector<Candidate> cpu_candidates() {
   std::vector<Candidate> all;
@@ -14,6 +22,11 @@ std::vector<Candidate> cpu_candidates() {
            .threads = threads,
            .make = [isa](int count, MemoryLedger& ledger) { return make_cpu_backend(count, isa, ledger); }});
     }
+    all.push_back({.name = "cpu_" + std::string(to_string(isa)) + "_others_threads2",
+                   .threads = 2,
+                   .make = [isa](int count, MemoryLedger& ledger) {
+                     return make_cpu_backend_of_others(count, isa, ledger);
+                   }});
   }
   return all;
 }

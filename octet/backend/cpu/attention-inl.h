@@ -66,6 +66,20 @@ class ChunksFromCache {
   Span keys_ = {};
 };
 
+/// None of normal codes: decoded at each use, in five steps a vector and more, they took as long as decoded
+/// once into memory, for four queries, and that does not grow with the queries.
+template <class T>
+  requires kIsNormalCode<T>
+class ChunksFromCache<T> {
+ public:
+  ChunksFromCache(const AttentionTile& /*tile*/, const AttentionScratch& /*scratch*/,
+                  const AttentionState& /*state*/) {}
+  static bool suit(const AttentionTile& /*tile*/) { return false; }
+  void score(int64_t /*chunk*/, Span /*all*/) {}
+  void make_weights(int64_t /*chunk*/, Span /*all*/, const ChunkScales& /*scales*/) {}
+  void add_values() {}
+};
+
 /// The chunk's values in float32; those whose scale is too large to be in a weight have it already, and a
 /// scale of one.
 template <class T>
@@ -160,13 +174,29 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
   chunks.add_values();
 }
 
-inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
-                                 const AttentionState& state) {
-  visit_any(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+/// body.operator()<T>() for how elements of the cache are decoded.
+template <bool kSubnormals, class Body>
+inline void visit_cache(DType dtype, Body&& body) {
+  if constexpr (kSubnormals) return visit_any(dtype, body);
+  switch (dtype) {
+    case DType::kF8E4M3:
+      return body.template operator()<NormalE4M3>();
+    case DType::kF8E5M2:
+      return body.template operator()<NormalE5M2>();
+    default:
+      return visit_real(dtype, body);
+  }
 }
 
+template <bool kSubnormals>
+inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
+                                 const AttentionState& state) {
+  visit_cache<kSubnormals>(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+}
+
+template <bool kSubnormals>
 inline void copy_any_queries(const AttentionTile& tile, const AttentionScratch& scratch) {
-  visit_any(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
+  visit_cache<kSubnormals>(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
 }
 
 inline void merge_states(const AttentionTile& tile, const AttentionState& part, const AttentionState& into) {
@@ -197,17 +227,21 @@ inline void finish_rows(const AttentionTile& tile, const AttentionState& state) 
   }
 }
 
+template <bool kSubnormals>
 inline void finish_state(const AttentionTile& tile, const AttentionState& state) {
-  visit_any(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
+  visit_cache<kSubnormals>(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
 }
 
 }  // namespace lanes
 
-inline constexpr AttentionKernels kAttentionKernels = {
-    .prepare = lanes::copy_any_queries,
-    .partition = lanes::attend_any_partition,
+template <bool kSubnormals>
+inline constexpr AttentionKernels kAttentionKernelsOf = {
+    .prepare = lanes::copy_any_queries<kSubnormals>,
+    .partition = lanes::attend_any_partition<kSubnormals>,
     .merge = lanes::merge_states,
-    .finish = lanes::finish_state,
+    .finish = lanes::finish_state<kSubnormals>,
 };
+inline constexpr AttentionKernels kAttentionKernels = kAttentionKernelsOf<true>;
+inline constexpr AttentionKernels kNormalAttentionKernels = kAttentionKernelsOf<false>;
 
 }  // namespace octet::OCTET_ISA

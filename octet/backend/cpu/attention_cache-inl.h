@@ -7,6 +7,7 @@
 
 #include "octet/backend/cpu/fp8-inl.h"
 #include "octet/backend/cpu/lanes-inl.h"
+#include "octet/backend/cpu/normal_lanes-inl.h"
 #include "octet/backend/cpu/ops_kernels.h"
 
 namespace octet::OCTET_ISA::lanes {
@@ -42,6 +43,18 @@ inline Place place_of(const AttentionTile& tile, int64_t position) {
 [[gnu::always_inline]] inline void prefetch_bytes(const std::byte* from, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
+
+/// Types for the codes of float8_e4m3 and float8_e5m2 that are to become no subnormal float32.
+struct NormalE4M3 {
+  uint8_t bits;
+};
+struct NormalE5M2 {
+  uint8_t bits;
+};
+template <class T>
+inline constexpr bool kIsNormalCode = __is_same(T, NormalE4M3) || __is_same(T, NormalE5M2);
+template <class T>
+inline constexpr int kMantissaOf = __is_same(T, NormalE4M3) ? 3 : 2;
 
 /// A register full of the cache: vector p has its elements p, p + kVectors, p + 2 * kVectors, ...
 template <class T>
@@ -86,6 +99,25 @@ template <>
 struct Group<float8_e5m2> : CodeGroup<5> {
   using CodeGroup::CodeGroup;
 };
+template <int kMantissa>
+struct NormalGroup {
+  static constexpr int kVectors = 4;
+  NormalHalves halves;
+  [[gnu::always_inline]] explicit NormalGroup(const void* from)
+      : halves(normal_halves<kMantissa>(load<Bytes>(from))) {}
+  [[gnu::always_inline]] F32 vector(int p) const {
+    const I32 pairs = (I32)(p % 2 == 0 ? halves.even : halves.odd);
+    return as_float(p < 2 ? pairs << 16 : pairs & static_cast<int32_t>(0xffff0000U));
+  }
+};
+template <>
+struct Group<NormalE4M3> : NormalGroup<3> {
+  using NormalGroup::NormalGroup;
+};
+template <>
+struct Group<NormalE5M2> : NormalGroup<2> {
+  using NormalGroup::NormalGroup;
+};
 
 /// The same value in all lanes, in memory.
 struct alignas(4 * kLanes) Mask {
@@ -129,9 +161,9 @@ template <class T, int p>
   }
 }
 
-/// The powers of two that stand in for those of CodeGroup: what queries and weights (2^kWeight) are
-/// multiplied with, so that no product is too small or too large for float32, and what gives scores and
-/// outputs their own size.
+/// The powers of two that stand in for those of CodeGroup and NormalGroup: what queries and weights
+/// (2^kWeight) are multiplied with, so that no product is too small or too large for float32, and what gives
+/// scores and outputs their own size.
 template <class T>
 struct Units {
   static constexpr int kWeight = 0;
@@ -149,6 +181,14 @@ template <>
 struct Units<float8_e5m2> : CodeUnits {
   static constexpr float kScore = 0x1p72F, kOut = 0x1p48F;
 };
+template <>
+struct Units<NormalE4M3> : CodeUnits {
+  static constexpr float kScore = 0x1p64F, kOut = 0x1p40F;
+};
+template <>
+struct Units<NormalE5M2> : CodeUnits {
+  static constexpr float kScore = 0x1p40F, kOut = 0x1p16F;
+};
 /// From here on a scale times 2^kWeight may be too large: such values are scaled themselves.
 inline constexpr float kLargestWeightScale = 0x1p60F;
 
@@ -157,6 +197,8 @@ template <class T>
 [[gnu::always_inline]] inline F32 widen_in_order(const T* from) {
   if constexpr (sizeof(T) > 1) {
     return widen(from);
+  } else if constexpr (kIsNormalCode<T>) {
+    return normal_values<kMantissaOf<T>>(load_signed_bytes(from) << 24);
   } else {
     constexpr int kExponentBits = __is_same(T, float8_e4m3) ? 4 : 5;
     return as_float((load_signed_bytes(from) << (16 + kExponentBits)) & CodeGroup<kExponentBits>::kKept);

@@ -15,4 +15,11 @@ CpuIsa checked_isa(CpuIsa isa) {
   throw ConfigError("isa: this machine lacks " + std::string(to_string(isa)) + "; it has " + names);
 }
 
+Kernels without_subnormals(Kernels kernels) {
+  kernels.multiply.f32 = kernels.without_subnormals.multiply;
+  kernels.attention = kernels.without_subnormals.attention;
+  kernels.transposed = kernels.without_subnormals.transposed;
+  return kernels;
+}
+
 }  // namespace octet

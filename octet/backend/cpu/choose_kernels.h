@@ -11,6 +11,9 @@ namespace octet {
 /// to know.
 [[nodiscard]] const Kernels& kernels_for(CpuIsa isa);
 
+/// `kernels` with those in place that have no subnormal operands.
+[[nodiscard]] Kernels without_subnormals(Kernels kernels);
+
 /// `isa` itself. Throws ConfigError naming what the machine has when it lacks `isa`.
 [[nodiscard]] CpuIsa checked_isa(CpuIsa isa);
 

@@ -26,7 +26,9 @@ std::string CpuBackend::describe() const {
 
 std::unique_ptr<Backend> make_cpu_backend(Threads threads, std::optional<CpuIsa> isa, MemoryLedger& ledger) {
   const CpuIsa chosen = checked_isa(isa.value_or(supported_isas().back()));
-  return std::make_unique<CpuBackend>(threads, chosen, kernels_for(chosen), ledger);
+  const Kernels& kernels = kernels_for(chosen);
+  return std::make_unique<CpuBackend>(threads, chosen,
+                                      slow_subnormals() ? without_subnormals(kernels) : kernels, ledger);
 }
 
 }  // namespace octet

@@ -11,6 +11,14 @@
 
 namespace octet {
 
+/// What may take the place of such members of Kernels: the same bits, but no FP8 code becomes a subnormal
+/// float32 that is an operand. Decoding takes a few steps more.
+struct KernelsWithoutSubnormals {
+  FloatPanels multiply;
+  AttentionKernels attention;
+  TransposedKernels transposed;
+};
+
 struct Kernels {
   MultiplyKernels multiply;
   QuantizeKernels quantize;
@@ -18,6 +26,7 @@ struct Kernels {
   AttentionKernels attention;
   TransposedKernels transposed;
   CeilingKernels ceiling;
+  KernelsWithoutSubnormals without_subnormals;
 };
 
 /// Each in a file of its own, kernels_<isa>.cpp, which alone is compiled for that instruction set.

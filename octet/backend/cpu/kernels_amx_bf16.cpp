@@ -23,6 +23,9 @@ const Kernels& kernels_amx_bf16() {
       .attention = OCTET_ISA::kAttentionKernels,
       .transposed = OCTET_ISA::kTransposedKernels,
       .ceiling = OCTET_ISA::kCeilingKernelsAmx,
+      .without_subnormals = {.multiply = OCTET_ISA::kNormalPanels,
+                             .attention = OCTET_ISA::kNormalAttentionKernels,
+                             .transposed = OCTET_ISA::kNormalTransposedKernels},
   };
   return kTable;
 }

@@ -22,6 +22,9 @@ const Kernels& kernels_avx2() {
       .attention = OCTET_ISA::kAttentionKernels,
       .transposed = OCTET_ISA::kTransposedKernels,
       .ceiling = OCTET_ISA::kCeilingKernels,
+      .without_subnormals = {.multiply = OCTET_ISA::kNormalPanels,
+                             .attention = OCTET_ISA::kNormalAttentionKernels,
+                             .transposed = OCTET_ISA::kNormalTransposedKernels},
   };
   return kTable;
 }

@@ -52,14 +52,35 @@ template <class W, int V, From kFrom>
   }
 }
 
+/// A vector of weights in memory: as it is stored, or prepared where W is to keep that.
+template <class W>
+struct LeanSource {
+  const std::byte* at;
+  template <bool kInMemory>
+  [[gnu::always_inline]] F32 widened(int column) {
+    return W::template widen_lanes<kInMemory>(load_lanes(at), column);
+  }
+};
+template <class W>
+  requires W::kKeepsPrepared
+struct LeanSource<W> {
+  typename W::Prepared prepared;
+  [[gnu::always_inline]] explicit LeanSource(const std::byte* at) : prepared(W::prepare(load_lanes(at))) {}
+  template <bool kInMemory>
+  [[gnu::always_inline]] F32 widened(int column) {
+    asm("" : "+m"(prepared));  // loaded anew for each column
+    return W::template widen<kInMemory>(prepared, column);
+  }
+};
+
 /// One column of the vectors of rows v and v + 1, widened from memory, for T tokens.
 template <class W, int V, int T, int kColumn, bool kKeeps>
-[[gnu::always_inline]] inline void multiply_column(const std::byte* at, const std::byte* x, int64_t stride,
+[[gnu::always_inline]] inline void multiply_column(LeanSource<W> (&w)[2], const std::byte* x, int64_t stride,
                                                    int v, F32 (&sum)[T][V], std::byte* decoded) {
   // What watches for specials and the sums of a whole tile leave no register for constants.
   constexpr bool kFull = W::kHasSpecials && T * V == kTileTokens * kTileVectors;
-  const F32 first = W::template widen_lanes<kFull>(load_lanes(at), kColumn);
-  const F32 second = W::template widen_lanes<kFull>(load_lanes(at + kLanes * 4), kColumn);
+  const F32 first = w[0].template widened<kFull>(kColumn);
+  const F32 second = w[1].template widened<kFull>(kColumn);
   if constexpr (kKeeps) {
     store_cells(decoded + (kColumn * V + v) * kLanes * 4, first);
     store_cells(decoded + (kColumn * V + v + 1) * kLanes * 4, second);
@@ -82,8 +103,9 @@ template <class W, int V, int T, From kFrom, bool kKeeps>
         specials.see(load_lanes(at));
         specials.see(load_lanes(at + kLanes * 4));
       }
+      LeanSource<W> w[2] = {LeanSource<W>{at}, LeanSource<W>{at + kLanes * 4}};
       [&]<int... kColumn>(std::integer_sequence<int, kColumn...>) __attribute__((always_inline)) {
-        (multiply_column<W, V, T, kColumn, kKeeps>(at, run.x, run.x_stride, v, sum, run.decoded), ...);
+        (multiply_column<W, V, T, kColumn, kKeeps>(w, run.x, run.x_stride, v, sum, run.decoded), ...);
       }(std::make_integer_sequence<int, W::kCells>{});
     }
     run.weights += kGroupBytes<V, kFrom>;
@@ -303,15 +325,31 @@ inline float largest_magnitude(const float* x, int64_t count) {
 }  // namespace
 
 inline constexpr MultiplyKernels kMultiplyKernels = {
-    .f32 = {multiply_panel<FormatE4M3<false>>, multiply_panel<FormatE4M3<true>>,
-            multiply_panel<FormatE5M2<false>>, multiply_panel<FormatE5M2<true>>, multiply_panel<FormatBF16>,
-            multiply_panel<FormatF16>, multiply_panel<FormatF32>},
+    .f32 = {.panel = {multiply_panel<FormatE4M3<false>>, multiply_panel<FormatE4M3<true>>,
+                      multiply_panel<FormatE5M2<false>>, multiply_panel<FormatE5M2<true>>,
+                      multiply_panel<FormatBF16>, multiply_panel<FormatF16>, multiply_panel<FormatF32>},
+            .weight_exponent = {kE4M3Exponent, kE4M3Exponent, kE5M2Exponent, kE5M2Exponent, 0, 0, 0}},
     .bf16 = {},
-    .weight_exponent = {kE4M3Exponent, kE4M3Exponent, kE5M2Exponent, kE5M2Exponent, 0, 0, 0},
     .pack_f32 = pack_f32,
     .pack_f32_rounded = pack_f32_rounded,
     .pack_bf16 = nullptr,
     .abs_max = largest_magnitude,
 };
+
+/// No operand made from FP8 is subnormal. E5M2 has one kernel for either of its formats.
+constexpr FloatPanels without_subnormals(FloatPanels panels) {
+  constexpr int kE4M3 = kE4M3Exponent - kMoreExponent<3>;
+  constexpr int kE5M2 = kE5M2Exponent - kMoreExponent<2>;
+  const auto set = [&](WeightFormat format, PanelKernel panel, int weight_exponent) {
+    panels.panel[static_cast<int>(format)] = panel;
+    panels.weight_exponent[static_cast<int>(format)] = weight_exponent;
+  };
+  set(WeightFormat::kE4M3, multiply_panel<FormatNormalE4M3<false>>, kE4M3);
+  set(WeightFormat::kE4M3Finite, multiply_panel<FormatNormalE4M3<true>>, kE4M3);
+  set(WeightFormat::kE5M2, multiply_panel<FormatNormalE5M2<false>>, kE5M2);
+  set(WeightFormat::kE5M2Finite, multiply_panel<FormatNormalE5M2<false>>, kE5M2);
+  return panels;
+}
+inline constexpr FloatPanels kNormalPanels = without_subnormals(kMultiplyKernels.f32);
 
 }  // namespace octet::OCTET_ISA

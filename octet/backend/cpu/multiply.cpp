@@ -104,7 +104,7 @@ void CpuMultiply::choose_kernel(Call& call) const {
   const bool rounded =
       call.dynamic || call.x.quantized.has_value() || call.x.precision == Precision::kBFloat16;
   call.pairs = rounded && machine_.kernels.bf16[index] != nullptr;
-  call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32[index];
+  call.kernel = call.pairs ? machine_.kernels.bf16[index] : machine_.kernels.f32.panel[index];
   if (call.pairs) call.packing = machine_.kernels.bf16_rows;
   call.lane_columns = 4 / dtype_size(call.w.dtype);
   call.lane_cells = call.pairs ? call.lane_columns / 2 : call.lane_columns;
@@ -220,7 +220,8 @@ void CpuMultiply::run_tokens(Call& call, int64_t begin, int64_t end) {
 }
 
 void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
-  const int exponent = call.pairs ? 0 : machine_.kernels.weight_exponent[static_cast<size_t>(call.format)];
+  const auto format = static_cast<size_t>(call.format);
+  const int exponent = call.pairs ? 0 : machine_.kernels.f32.weight_exponent[format];
   int down = 0;
   if (exponent != 0) {
     down = call.dynamic || call.x.quantized

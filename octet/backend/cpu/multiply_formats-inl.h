@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "octet/backend/cpu/normal_codes-inl.h"
+
 namespace octet::OCTET_ISA {
 namespace {
 
@@ -42,6 +44,8 @@ template <bool kInMemory, int32_t kValue>
 }
 /// Base of the formats whose operands are float32 vectors.
 struct F32Operands {
+  /// Whether one column by itself takes about as many steps as `prepare`: then that is kept in memory.
+  static constexpr bool kKeepsPrepared = false;
   using Operand = F32;
   using Prepared = I32;  // what is done once for all columns of a lane: nothing
   static F32 broadcast(const std::byte* x) { return broadcast_f32(x); }
@@ -121,6 +125,42 @@ template <bool kFinite>
 using FormatE5M2 = FormatFp8<2, 0x7b, kFinite>;
 inline constexpr int kE4M3Exponent = 127 - 7;
 inline constexpr int kE5M2Exponent = 127 - 15;
+
+/// The codes of normal_codes-inl.h.
+template <int kMantissa, int kMost, bool kFinite>
+struct FormatNormalFp8 : F32Operands {
+  using Decoded = FormatF32;
+  static constexpr bool kKeepsPrepared = true;
+  static constexpr int kCells = 4;
+  static constexpr bool kHasSpecials = !kFinite;
+  static constexpr int kLargestFinite = kMost;
+  /// bfloat16, those of two columns side by side.
+  struct Prepared {
+    I32 even;  // columns 0 and 2
+    I32 odd;   // columns 1 and 3
+  };
+  static Prepared prepare(I32 lanes) {
+    constexpr int kPlace = 1 << (7 - kMantissa);
+    constexpr int kLeast = NormalAddends<kMantissa>::kLeast;
+    const I32 codes = bit_and(lanes, set1(0x7f7f7f7f));
+    const I32 addends = look_up_16(kNormalAddends<kMantissa>.of, min_u8(codes, set1(kLeast * 0x01010101)));
+    const I32 sizes = add_bytes(codes, addends);
+    const I32 signs = set1(static_cast<int32_t>(0x80008000U));
+    return {with_bits(even_sizes_times<kPlace>(sizes), shift_left_halves<8>(lanes), signs),
+            with_bits(odd_sizes_times<kPlace>(sizes), lanes, signs)};
+  }
+  template <bool kInMemory = false>
+  static F32 widen(const Prepared& p, int column) {
+    const I32 pair = column % 2 == 0 ? p.even : p.odd;
+    return as_float(column < 2 ? shift_left<16>(pair)
+                               : bit_and(pair, constant<kInMemory, static_cast<int32_t>(0xffff0000U)>()));
+  }
+  static F32 decoded_cell(I32 lanes, int column) { return widen(prepare(lanes), column); }
+};
+template <bool kFinite>
+using FormatNormalE4M3 = FormatNormalFp8<3, 0x7e, kFinite>;
+template <bool kFinite>
+using FormatNormalE5M2 = FormatNormalFp8<2, 0x7b, kFinite>;
 
 struct FormatF16 : F32Operands {
   using Decoded = FormatF32;

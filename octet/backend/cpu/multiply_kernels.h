@@ -97,12 +97,16 @@ struct PackedRows {
   int64_t spread_lines = 1;         ///< rows begin odd multiples of so many lines apart
 };
 
-struct MultiplyKernels {
-  PanelKernel f32[kWeightFormats];   ///< over cells of one float32
-  PanelKernel bf16[kWeightFormats];  ///< over cells of two bfloat16; null where there is none
-  /// Each element of w comes into the float32 multiply times 2^-weight_exponent: x must carry
-  /// 2^weight_exponent.
+/// The kernels over cells of one float32.
+struct FloatPanels {
+  PanelKernel panel[kWeightFormats];
+  /// Each element of w comes into the multiply times 2^-weight_exponent: x must carry 2^weight_exponent.
   int weight_exponent[kWeightFormats];
+};
+
+struct MultiplyKernels {
+  FloatPanels f32;
+  PanelKernel bf16[kWeightFormats];  ///< over cells of two bfloat16; null where there is none
   /// cells[i] = x[i] * multiplier.
   void (*pack_f32)(const float* x, int64_t count, float multiplier, float* cells);
   /// The same with x rounded to bfloat16 first.

@@ -105,11 +105,26 @@ template <int n>
 inline I32 even_bytes_times(I32 v) {
   return _mm256_maddubs_epi16(_mm256_set1_epi16(n), v);
 }
+template <int n>
+inline I32 even_sizes_times(I32 v) {
+  return _mm256_maddubs_epi16(v, _mm256_set1_epi16(n));
+}
+template <int n>
+inline I32 odd_sizes_times(I32 v) {
+  return _mm256_maddubs_epi16(v, _mm256_set1_epi16(n << 8));
+}
+template <int n>
+inline I32 shift_left_halves(I32 v) {
+  return _mm256_slli_epi16(v, n);
+}
 inline I32 bit_and(I32 a, I32 b) {
   return _mm256_and_si256(a, b);
 }
 inline I32 bit_or(I32 a, I32 b) {
   return _mm256_or_si256(a, b);
+}
+inline I32 with_bits(I32 a, I32 b, I32 mask) {
+  return bit_or(a, bit_and(b, mask));
 }
 inline F32 as_float(I32 v) {
   return _mm256_castsi256_ps(v);
@@ -130,8 +145,18 @@ inline F32 round_bf16(F32 v) {
 inline I32 max_u8(I32 a, I32 b) {
   return _mm256_max_epu8(a, b);
 }
+inline I32 min_u8(I32 a, I32 b) {
+  return _mm256_min_epu8(a, b);
+}
+inline I32 add_bytes(I32 a, I32 b) {
+  return _mm256_add_epi8(a, b);
+}
 inline I32 double_bytes(I32 v) {
-  return _mm256_add_epi8(v, v);
+  return add_bytes(v, v);
+}
+inline I32 look_up_16(const uint8_t* table, I32 v) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), v);
 }
 
 inline F32 widen_f16_low(I32 v) {

@@ -123,11 +123,28 @@ template <int n>
 inline I32 even_bytes_times(I32 v) {
   return reinterpret_cast<I32>(((reinterpret_cast<S16>(v) << 8) >> 8) * static_cast<int16_t>(n));
 }
+/// Each low (high) byte of the 16-bit halves, as a number without a sign, times a power of two up to 64.
+template <int n>
+inline I32 even_sizes_times(I32 v) {
+  return (v & 0x00ff00ff) * n;
+}
+template <int n>
+inline I32 odd_sizes_times(I32 v) {
+  return ((v >> 8) & 0x00ff00ff) * n;
+}
+template <int n>
+inline I32 shift_left_halves(I32 v) {
+  return reinterpret_cast<I32>(reinterpret_cast<S16>(v) << n);
+}
 inline I32 bit_and(I32 a, I32 b) {
   return a & b;
 }
 inline I32 bit_or(I32 a, I32 b) {
   return a | b;
+}
+/// a with the bits of b that `mask` has.
+inline I32 with_bits(I32 a, I32 b, I32 mask) {
+  return a | (b & mask);
 }
 inline F32 as_float(I32 v) {
   return reinterpret_cast<F32>(v);
@@ -150,10 +167,23 @@ inline I32 max_u8(I32 a, I32 b) {
   const auto y = reinterpret_cast<U8>(b);
   return reinterpret_cast<I32>(x > y ? x : y);
 }
+inline I32 min_u8(I32 a, I32 b) {
+  const auto x = reinterpret_cast<U8>(a);
+  const auto y = reinterpret_cast<U8>(b);
+  return reinterpret_cast<I32>(x < y ? x : y);
+}
+inline I32 add_bytes(I32 a, I32 b) {
+  return reinterpret_cast<I32>(reinterpret_cast<U8>(a) + reinterpret_cast<U8>(b));
+}
 /// Every byte twice itself, its top bit lost.
 inline I32 double_bytes(I32 v) {
-  const auto bytes = reinterpret_cast<U8>(v);
-  return reinterpret_cast<I32>(bytes + bytes);
+  return add_bytes(v, v);
+}
+/// table[b] of every byte b, below 16.
+inline I32 look_up_16(const uint8_t* table, I32 v) {
+  auto bytes = reinterpret_cast<U8>(v);
+  for (int i = 0; i < 4 * kLanes; ++i) bytes[i] = table[bytes[i]];
+  return reinterpret_cast<I32>(bytes);
 }
 
 /// The float16 in the low (high) half of every lane, widened.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "octet/backend/cpu/lanes-inl.h"
+#include "octet/backend/cpu/normal_lanes-inl.h"
 #include "octet/backend/cpu/ops_kernels.h"
 
 namespace octet::OCTET_ISA {
@@ -30,6 +31,12 @@ struct LaneE5M2 {
   }
   static I32 is_special(I32 lane, int part) { return ((lane >> (8 * part)) & 0x7f) >= 0x7c; }
 };
+/// As LaneE4M3 and LaneE5M2, with no subnormal float32.
+template <class Lane, int kMantissa>
+struct LaneNormal : Lane {
+  static constexpr int kShrunk = Lane::kShrunk - kMoreExponent<kMantissa>;
+  static F32 of(I32 lane, int part) { return normal_values<kMantissa>(lane << (24 - 8 * part)); }
+};
 struct LaneBF16 {
   static constexpr int kColumns = 2;
   static constexpr int kShrunk = 0;
@@ -51,14 +58,19 @@ struct LaneF32 {
   static I32 is_special(I32, int) { return I32{}; }
 };
 
+constexpr float power_of_two(int exponent) {
+  return __builtin_bit_cast(float, (127 + exponent) << 23);
+}
+
 template <class Lane>
 bool multiply_transposed(const TransposedRun& run) {
   constexpr int kVectors = 64 / kLanes;
   constexpr int64_t kLaneGroup = 256;
   F32 x[kVectors];
-  // One half of the power of two on each side, so that neither products nor sums leave the range of float32.
-  constexpr float kBefore = Lane::kShrunk == 0 ? 1.0F : 0x1p60F;
-  constexpr float kAfter = Lane::kShrunk == 0 ? 1.0F : Lane::kShrunk == 120 ? 0x1p60F : 0x1p52F;
+  // A part of the power of two on each side, so that neither products nor sums leave the range of float32.
+  constexpr int kPowerBefore = Lane::kShrunk == 0 ? 0 : 60;
+  constexpr float kBefore = power_of_two(kPowerBefore);
+  constexpr float kAfter = power_of_two(Lane::kShrunk - kPowerBefore);
   for (int v = 0; v < kVectors; ++v) x[v] = load<F32>(run.x + v * kLanes) * kBefore;
   I32 special{};
   for (int64_t first = run.begin; first < run.end; first += kLanes) {
@@ -93,6 +105,11 @@ inline constexpr TransposedKernels kTransposedKernels = {
     .panel = {lanes::multiply_transposed<lanes::LaneE4M3>, lanes::multiply_transposed<lanes::LaneE5M2>,
               lanes::multiply_transposed<lanes::LaneBF16>, lanes::multiply_transposed<lanes::LaneF16>,
               lanes::multiply_transposed<lanes::LaneF32>},
+};
+inline constexpr TransposedKernels kNormalTransposedKernels = {
+    .panel = {lanes::multiply_transposed<lanes::LaneNormal<lanes::LaneE4M3, 3>>,
+              lanes::multiply_transposed<lanes::LaneNormal<lanes::LaneE5M2, 2>>, kTransposedKernels.panel[2],
+              kTransposedKernels.panel[3], kTransposedKernels.panel[4]},
 };
 
 }  // namespace octet::OCTET_ISA

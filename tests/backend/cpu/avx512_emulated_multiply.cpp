@@ -97,6 +97,9 @@ namespace octet {
 const MultiplyKernels& emulated_avx512_multiply_kernels() {
   return OCTET_ISA::kMultiplyKernels;
 }
+const FloatPanels& emulated_avx512_normal_panels() {
+  return OCTET_ISA::kNormalPanels;
+}
 const MultiplyKernels& emulated_avx512_bf16_multiply_kernels() {
   return OCTET_ISA::kMultiplyKernelsBf16;
 }

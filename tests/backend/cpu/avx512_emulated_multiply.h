@@ -8,6 +8,8 @@ namespace octet {
 
 /// As kernels_avx512() has them.
 const MultiplyKernels& emulated_avx512_multiply_kernels();
+/// The same for processors to which subnormal operands are slow.
+const FloatPanels& emulated_avx512_normal_panels();
 /// As kernels_avx512_bf16() has them.
 const MultiplyKernels& emulated_avx512_bf16_multiply_kernels();
 /// As kernels_amx_bf16() has them.
