@@ -3,6 +3,9 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 DEV := build/dev
+# A compiler cache then serves every checkout of this project, wherever it lies.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
 # The dev build has the Python package as well, with the interpreter and tools of build/venv.
 PYTHON_ARGS := -DOCTET_PYTHON=ON -DPython_EXECUTABLE=$(CURDIR)/build/venv/bin/python
 CMAKE_CONFIGURE = cmake --preset $(1) $(if $(filter dev,$(1)),$(PYTHON_ARGS)) $(CMAKE_ARGS) > build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }

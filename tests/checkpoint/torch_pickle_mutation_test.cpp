@@ -9,6 +9,7 @@
 #include "octet/base/error.h"
 #include "octet/base/file_reader.h"
 #include "octet/checkpoint/torch_pickle.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
 
 namespace octet {
@@ -17,7 +18,7 @@ namespace {
 class TorchPickleMutation : public ::testing::TestWithParam<const char*> {
  protected:
   [[nodiscard]] std::string whole() const {
-    return read_text_file(std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/pickles" / GetParam());
+    return read_text_file(source_dir() / "tests/golden/pickles" / GetParam());
   }
 
   /// Returns whether it was read.

@@ -7,6 +7,7 @@
 #include "octet/base/error.h"
 #include "octet/checkpoint/checkpoint.h"
 #include "octet/checkpoint/safetensors.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
@@ -16,7 +17,7 @@ using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
 std::filesystem::path golden(const std::string& name) {
-  return std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/pickles" / name;
+  return source_dir() / "tests/golden/pickles" / name;
 }
 
 std::vector<std::byte> bytes_of(const TensorFile& file, const TensorInfo& tensor) {

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "tests/llm/golden_folder.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
@@ -19,8 +20,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::filesystem::path kGolden = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/models/qwen3";
-const std::filesystem::path kDemo = std::filesystem::path(OCTET_SOURCE_DIR) / "models/demo";
+const std::filesystem::path kGolden = source_dir() / "tests/golden/models/qwen3";
+const std::filesystem::path kDemo = source_dir() / "models/demo";
 
 ModelOptions options_of(const QuantOptions& quant) {
   return {.quant = quant,

@@ -11,12 +11,13 @@
 #include "octet/base/json.h"
 #include "octet/checkpoint/safetensors.h"
 #include "octet/llm/model.h"
+#include "tests/support/source_dir.h"
 
 namespace octet::testing {
 
 /// Where the golden model `name` lies.
 inline std::filesystem::path golden_models(const std::string& name) {
-  const std::filesystem::path root = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden";
+  const std::filesystem::path root = source_dir() / "tests/golden";
   const std::filesystem::path first = root / "models" / name;
   return std::filesystem::exists(first) ? first : root / "more_models" / name;
 }

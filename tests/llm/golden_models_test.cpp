@@ -4,6 +4,7 @@
 
 #include "octet/engine/engine.h"
 #include "tests/llm/golden_folder.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
@@ -15,8 +16,7 @@ constexpr double kTolerance = 1e-4;
 
 std::vector<std::string> folders() {
   std::vector<std::string> names;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(std::string(OCTET_SOURCE_DIR) + "/tests/golden/models")) {
+  for (const auto& entry : std::filesystem::directory_iterator(source_dir() / "tests/golden/models")) {
     if (entry.is_directory()) names.push_back(entry.path().filename());
   }
   names.insert(names.end(), {"deepseek_v2", "deepseek_v2_lite", "deepseek_v3", "glm4_moe_lite", "ministral3",
@@ -122,7 +122,7 @@ TEST_P(GoldenModels, LogitsOfStoredFp8EqualThoseOfTransformersOnDequantizedWeigh
 
 TEST(PickledModel, FilesOfTorchSaveGiveTheLogitsThatSafetensorsGive) {
   const GoldenFolder golden("opt");
-  const auto pickled = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/pickles/opt_bin";
+  const auto pickled = source_dir() / "tests/golden/pickles/opt_bin";
   for (const auto& [options, variant] :
        {std::pair(unquantized(), std::string()),
         std::pair(variant_options("fp8_per_block_tables"), std::string("fp8_per_block_tables"))}) {

@@ -9,6 +9,7 @@
 
 #include "octet/llm/model.h"
 #include "tests/comm/thread_world.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 using Digests = std::map<std::string, std::string>;
 
 std::filesystem::path folder_of(const std::string& name) {
-  const std::filesystem::path source = OCTET_SOURCE_DIR;
+  const std::filesystem::path source = source_dir();
   for (const char* group : {"tests/golden/models", "tests/golden/more_models", "models"}) {
     if (std::filesystem::exists(source / group / name / "config.json")) return source / group / name;
   }

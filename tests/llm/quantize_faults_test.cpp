@@ -9,6 +9,7 @@
 #include "octet/base/file_reader.h"
 #include "octet/llm/quantize.h"
 #include "tests/llm/failing_calls.h"
+#include "tests/support/source_dir.h"
 #include "tests/support/temp_folder.h"
 
 namespace octet {
@@ -18,8 +19,7 @@ using testing::Call;
 using testing::CountedCalls;
 using testing::Strike;
 
-const std::filesystem::path kModel =
-    std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/models/llama_tied";
+const std::filesystem::path kModel = source_dir() / "tests/golden/models/llama_tied";
 
 using Files = std::map<std::string, std::string>;
 

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "tests/llm/fp8_folder.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
@@ -17,11 +18,11 @@ using namespace octet::testing;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-const std::filesystem::path kModels = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/models";
+const std::filesystem::path kModels = source_dir() / "tests/golden/models";
 const std::filesystem::path kTied = kModels / "llama_tied";
 const std::filesystem::path kUntied = kModels / "qwen3";
 const std::filesystem::path kBiased = kModels / "llama_bias";
-const std::filesystem::path kDemo = std::filesystem::path(OCTET_SOURCE_DIR) / "models/demo";  // 192 columns
+const std::filesystem::path kDemo = source_dir() / "models/demo";  // 192 columns
 
 ModelOptions options_of(const QuantOptions& quant) {
   ModelOptions options;

@@ -14,6 +14,7 @@
 #include "octet/llm/llm.h"
 #include "tests/comm/thread_world.h"
 #include "tests/llm/golden_folder.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
@@ -49,13 +50,13 @@ std::vector<Case> storages() {
 
 std::filesystem::path golden(const std::string& name) {
   for (const char* group : {"models", "more_models"}) {
-    const auto path = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden" / group / name;
+    const auto path = source_dir() / "tests/golden" / group / name;
     if (std::filesystem::exists(path / "config.json")) return path;
   }
   throw ArgumentError("no golden folder " + name);
 }
 std::filesystem::path demo() {
-  return std::filesystem::path(OCTET_SOURCE_DIR) / "models/demo";
+  return source_dir() / "models/demo";
 }
 
 ModelOptions options_of(const QuantOptions& quant, Communicator* communicator = nullptr) {

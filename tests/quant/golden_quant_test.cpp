@@ -15,11 +15,12 @@
 #include "octet/base/json.h"
 #include "octet/checkpoint/checkpoint.h"
 #include "octet/quant/scales.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
 
-const std::filesystem::path kFolder = std::filesystem::path(OCTET_SOURCE_DIR) / "tests/golden/quant";
+const std::filesystem::path kFolder = source_dir() / "tests/golden/quant";
 
 struct Candidate {
   std::string name;

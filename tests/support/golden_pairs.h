@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "octet/base/file_reader.h"
+#include "tests/support/source_dir.h"
 
 namespace octet {
 
@@ -20,7 +21,7 @@ struct GoldenPair {
 /// `name` is relative to tests/golden/. Throws when the file is missing or empty: a test of nothing must not
 /// pass.
 inline std::vector<GoldenPair> read_golden_pairs(const std::string& name) {
-  const std::string bytes = read_text_file(std::string(OCTET_SOURCE_DIR "/tests/golden/") + name);
+  const std::string bytes = read_text_file(source_dir() / "tests/golden" / name);
   if (bytes.empty() || bytes.size() % sizeof(GoldenPair) != 0)
     throw std::runtime_error(name + ": not golden pairs");
   std::vector<GoldenPair> pairs(bytes.size() / sizeof(GoldenPair));

@@ -9,10 +9,12 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/support/source_dir.h"
+
 namespace octet::test {
 
 inline std::filesystem::path golden_text() {
-  return std::filesystem::path(OCTET_SOURCE_DIR) / "tests" / "golden" / "text";
+  return source_dir() / "tests" / "golden" / "text";
 }
 
 inline std::string read_file(const std::filesystem::path& path) {

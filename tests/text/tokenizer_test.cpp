@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "octet/base/error.h"
+#include "tests/support/source_dir.h"
 #include "tests/text/text_files.h"
 
 namespace octet {
@@ -70,7 +71,7 @@ TEST(Tokenizer, EncodesAndDecodesAsTransformersDoes) {
 }
 
 TEST(Tokenizer, EncodesAndDecodesARealModelAsTransformersDoes) {
-  const auto folder = std::filesystem::path(OCTET_SOURCE_DIR) / ".." / "shared" / "models" / "stories260K";
+  const auto folder = source_dir() / ".." / "shared" / "models" / "stories260K";
   if (!Tokenizer::present(folder)) GTEST_SKIP() << "needs ../shared/models/stories260K";
   expect_as_transformers(Tokenizer::open(folder), golden_json("tokens/stories260K.json"));
 }
