@@ -7,11 +7,11 @@
 // The real header first, so that the aliases below do not rewrite it.
 #include <simde/x86/avx512.h>
 
-#include <bit>
 #include <cmath>
 #include <cstring>
 
 #include "octet/core/bfloat16.h"
+#include "tests/backend/cpu/emulated_bf16.h"
 
 namespace octet::emulated {
 
@@ -46,13 +46,6 @@ inline __m512i shift_right_signed(__m512i v, int count) {
   auto lanes = as_lanes<Lanes<int32_t, 16>>(v);
   for (int32_t& lane : lanes.lane) lane >>= count;
   return as_lanes<__m512i>(lanes);
-}
-
-inline float flush(float x) {
-  return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0F, x) : x;
-}
-inline float bf16_half(uint32_t pair, int half) {
-  return flush(std::bit_cast<float>(half == 0 ? pair << 16 : pair & 0xffff0000U));
 }
 
 /// As the manual has it: two fused multiply-adds, the odd element first, subnormal operands and results

@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tests/backend/cpu/emulated_bf16.h"
+
 namespace octet::OCTET_ISA {
 
 inline constexpr int64_t kTileRowBytes = 64;
@@ -45,13 +47,6 @@ inline void store_tile(void* into, int64_t stride) {
                 tiles_of_thread.lanes[kTile][static_cast<size_t>(row)].data(), kTileRowBytes);
 }
 
-inline float flushed(float x) {
-  return std::fpclassify(x) == FP_SUBNORMAL ? std::copysign(0.0F, x) : x;
-}
-inline float half_of_pair(uint32_t pair, int half) {
-  return flushed(std::bit_cast<float>(half == 0 ? pair << 16 : pair & 0xffff0000U));
-}
-
 /// As Intel's manual has TDPBF16PS.
 template <int kSums, int kX, int kW>
 inline void multiply_add_tiles() {
@@ -61,11 +56,12 @@ inline void multiply_add_tiles() {
       float sums[2] = {0, 0};
       for (size_t k = 0; k < 16; ++k) {
         for (int half = 0; half < 2; ++half)
-          sums[half] = flushed(
-              std::fma(half_of_pair(lanes[kX][m][k], half), half_of_pair(lanes[kW][k][n], half), sums[half]));
+          sums[half] = emulated::flush(std::fma(emulated::bf16_half(lanes[kX][m][k], half),
+                                                emulated::bf16_half(lanes[kW][k][n], half), sums[half]));
       }
-      const float before = flushed(std::bit_cast<float>(lanes[kSums][m][n]));
-      lanes[kSums][m][n] = std::bit_cast<uint32_t>(flushed(before + flushed(sums[0] + sums[1])));
+      const float before = emulated::flush(std::bit_cast<float>(lanes[kSums][m][n]));
+      lanes[kSums][m][n] =
+          std::bit_cast<uint32_t>(emulated::flush(before + emulated::flush(sums[0] + sums[1])));
     }
   }
 }
