@@ -52,7 +52,7 @@ constexpr std::array<Choice<OptionalDType>, 7> kCacheDTypes = {{
 }};
 constexpr std::array<Choice<LoadFormat>, 2> kLoadFormats = {
     {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}}};
-constexpr std::array<Choice<std::optional<CpuIsa>>, 5> kIsas = {{
+constexpr std::array<Choice<std::optional<CpuIsa>>, 6> kIsas = {{
     {"auto", std::nullopt},
     {"portable", CpuIsa::kPortable},
     {"avx2", CpuIsa::kAvx2},
