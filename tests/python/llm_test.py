@@ -133,9 +133,15 @@ def test_each_option_reaches_the_library(demo, llm, options):
 
 
 def test_machine_options_change_no_logits_beyond_rounding(demo, llm):
+    ids = [1, 2, 3]
+    exact = octet.LLM(demo, max_model_len=64, dtype="float32").logits(ids)
+    # Sums in another order round some activations to their other neighbour among bfloat16.
+    rounding = numpy.abs(llm.logits(ids) - exact).max()
     for options in ({"threads": 1}, {"isa": "portable"}, {"max_num_seqs": 3}, {"kv_cache_memory": "4MiB"}):
         other = octet.LLM(demo, max_model_len=64, **options)
-        assert numpy.allclose(other.logits([1, 2, 3]), llm.logits([1, 2, 3]), rtol=1e-3, atol=1e-3), options
+        assert numpy.abs(other.logits(ids) - llm.logits(ids)).max() <= rounding, options
+        other = octet.LLM(demo, max_model_len=64, dtype="float32", **options)
+        assert numpy.allclose(other.logits(ids), exact, rtol=1e-3, atol=1e-3), options
 
 
 def test_load_report_names_every_tensor(llm):
