@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """octet.LLM: loading, generating, streaming, logits, memory, stopping."""
+import itertools
 import os
 import pathlib
 import signal
@@ -132,16 +133,35 @@ def test_each_option_reaches_the_library(demo, llm, options):
     assert not numpy.array_equal(other.logits([1, 2, 3]), llm.logits([1, 2, 3]))
 
 
+def has_tiles(demo):
+    try:
+        return octet.LLM(demo, max_model_len=64, isa="amx_bf16") is not None
+    except ValueError as error:
+        assert "lacks amx_bf16" in str(error)
+        return False
+
+
 def test_machine_options_change_no_logits_beyond_rounding(demo, llm):
-    ids = [1, 2, 3]
-    exact = octet.LLM(demo, max_model_len=64, dtype="float32").logits(ids)
-    # Sums in another order round some activations to their other neighbour among bfloat16.
-    rounding = numpy.abs(llm.logits(ids) - exact).max()
+    # Tiles sum in an order of their own: see the test after this one.
+    isa = {"isa": "avx512_bf16"} if has_tiles(demo) else {}
+    expected = octet.LLM(demo, max_model_len=64, **isa).logits([1, 2, 3])
     for options in ({"threads": 1}, {"isa": "portable"}, {"max_num_seqs": 3}, {"kv_cache_memory": "4MiB"}):
+        other = octet.LLM(demo, max_model_len=64, **{**isa, **options})
+        assert numpy.allclose(other.logits([1, 2, 3]), expected, rtol=1e-3, atol=1e-3), options
+    for options in ({"threads": 1}, {"max_num_seqs": 3}, {"kv_cache_memory": "4MiB"}):
         other = octet.LLM(demo, max_model_len=64, **options)
-        assert numpy.abs(other.logits(ids) - llm.logits(ids)).max() <= rounding, options
-        other = octet.LLM(demo, max_model_len=64, dtype="float32", **options)
-        assert numpy.allclose(other.logits(ids), exact, rtol=1e-3, atol=1e-3), options
+        assert numpy.allclose(other.logits([1, 2, 3]), llm.logits([1, 2, 3]), rtol=1e-3, atol=1e-3), options
+
+
+def test_tiles_change_logits_no_more_than_rounding_activations_to_bfloat16(demo):
+    if not has_tiles(demo):
+        pytest.skip("this machine has no AMX")
+    logits = {options: octet.LLM(demo, max_model_len=64, isa=options[0], dtype=options[1]).logits([1, 2, 3])
+              for options in itertools.product(("amx_bf16", "portable"), ("bfloat16", "float32"))}
+    # Sums in another order round some activations to their other neighbour.
+    rounding = numpy.abs(logits["portable", "bfloat16"] - logits["portable", "float32"]).max()
+    assert numpy.abs(logits["amx_bf16", "bfloat16"] - logits["portable", "bfloat16"]).max() <= rounding
+    assert numpy.allclose(logits["amx_bf16", "float32"], logits["portable", "float32"], rtol=1e-3, atol=1e-3)
 
 
 def test_load_report_names_every_tensor(llm):
