@@ -88,7 +88,7 @@ CpuMultiply::CpuMultiply(Machine machine)
     : machine_(machine),
       cells_(machine.allocator, machine.ledger, "workspace", kPackBytes),
       scratch_(machine.allocator, machine.ledger, "workspace",
-               machine.threads.threads() * kPanelScratchBytes),
+               machine.threads.threads() * panel_scratch_bytes(machine.kernels.chunk_cells)),
       up_(static_cast<size_t>(kMaxTokens + machine.threads.threads())),
       scales_(up_.size()),
       packed_(static_cast<size_t>(machine.threads.threads())),
@@ -163,14 +163,24 @@ void CpuMultiply::plan_columns(Call& call, const ScalePart* grid) {
     cell += aligned;
     k = end;
   }
+  call.row_cells = cell;
   call.x_stride = spread(cell, call.packing.spread_lines);
-  reserve_cells(call.x_stride * 4);
+  reserve_row(call.x_stride * 4);
 }
 
-void CpuMultiply::reserve_cells(int64_t bytes) {
-  if (cells_.bytes() >= bytes) return;
-  cells_.reset();
-  cells_ = Buffer(machine_.allocator, machine_.ledger, "workspace", std::max(bytes, kPackBytes));
+/// Room for packed rows of so many bytes: at least one, and one for each thread before it goes into a tile.
+void CpuMultiply::reserve_row(int64_t bytes) {
+  const auto reserve = [&](Buffer& buffer, int64_t least) {
+    if (buffer.bytes() >= least) return;
+    buffer.reset();
+    buffer = Buffer(machine_.allocator, machine_.ledger, "workspace", least);
+  };
+  reserve(cells_, bytes);
+  if (machine_.kernels.bf16_rows.tile_rows > 1) reserve(scratch_, bytes * machine_.threads.threads());
+}
+
+std::byte* CpuMultiply::scratch_of(int worker) {
+  return scratch_.data() + scratch_.bytes() / machine_.threads.threads() * worker;
 }
 
 int64_t CpuMultiply::fitting_rows(const Call& call) const {
@@ -203,23 +213,25 @@ void CpuMultiply::pack_own(const Call& call, IndexRange tokens, int worker) {
   if (packed == pass_) return;
   packed = pass_;
   const int64_t first = worker * (tokens.end - tokens.begin);
-  for (int64_t t = tokens.begin; t < tokens.end; ++t) pack_row(call, t, first + t - tokens.begin);
+  for (int64_t t = tokens.begin; t < tokens.end; ++t) pack_row(call, t, first + t - tokens.begin, worker);
 }
 
 void CpuMultiply::run_tokens(Call& call, int64_t begin, int64_t end) {
   const int64_t tokens = end - begin;
   call.each_packs = each_packs(call, tokens);
+  call.tiled = !call.each_packs && call.packing.tiles(tokens);
   if (call.each_packs) {
     ++pass_;
   } else if (tokens * call.w.cols < kSmallWork) {
-    for (int64_t t = 0; t < tokens; ++t) pack_row(call, begin + t, t);
+    for (int64_t t = 0; t < tokens; ++t) pack_row(call, begin + t, t, 0);
   } else {
-    machine_.threads.parallel_for(tokens, [&](int64_t t, int) { pack_row(call, begin + t, t); });
+    machine_.threads.parallel_for(tokens,
+                                  [&](int64_t t, int worker) { pack_row(call, begin + t, t, worker); });
   }
   run_panels(call, begin, end);
 }
 
-void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
+void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot, int worker) {
   const auto format = static_cast<size_t>(call.format);
   const int exponent = call.pairs ? 0 : machine_.kernels.f32.weight_exponent[format];
   int down = 0;
@@ -230,8 +242,22 @@ void CpuMultiply::pack_row(const Call& call, int64_t token, int64_t slot) {
   }
   up_[static_cast<size_t>(slot)] = std::ldexp(1.0F, down);
   const float multiplier = std::ldexp(1.0F, exponent - down);
-  if (call.dynamic) return quantize_row(call, token, slot, multiplier);
-  for (const PackRun& run : pack_runs_) pack_run(call, run, token, slot, multiplier);
+  std::byte* row = call.tiled ? scratch_of(worker) : cells_.data() + slot * call.x_stride * 4;
+  if (call.dynamic) {
+    quantize_row(call, token, slot, multiplier, row);
+  } else {
+    for (const PackRun& run : pack_runs_) pack_run(call, run, token, multiplier, row);
+  }
+  if (call.tiled) row_to_tile(call, row, slot);
+}
+
+/// Step by step to where the kernels look for them.
+void CpuMultiply::row_to_tile(const Call& call, const std::byte* row, int64_t slot) {
+  const int64_t rows = call.packing.tile_rows;
+  const int64_t step = call.packing.step_cells * 4;
+  std::byte* into = cells_.data() + slot / rows * rows * call.x_stride * 4 + slot % rows * step;
+  for (int64_t at = 0; at < call.row_cells * 4; at += step)
+    std::memcpy(into + at * rows, row + at, static_cast<size_t>(step));
 }
 
 /// Columns of the last lane that do not exist, and the cells behind it.
@@ -240,9 +266,9 @@ void CpuMultiply::clear_end(const Call& call, const PackRun& run, std::byte* cel
   std::memset(cells + last * 4, 0, static_cast<size_t>((run.aligned_cells - last) * 4));
 }
 
-void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot,
-                           float multiplier) {
-  std::byte* cells = cells_.data() + (slot * call.x_stride + run.cell) * 4;
+void CpuMultiply::pack_run(const Call& call, const PackRun& run, int64_t token, float multiplier,
+                           std::byte* row) {
+  std::byte* cells = row + run.cell * 4;
   if (run.cells == 0) return;
   std::memset(cells, 0, static_cast<size_t>(call.lane_cells * 4));
   clear_end(call, run, cells);
@@ -333,6 +359,7 @@ PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slo
   task.segment_count = static_cast<int64_t>(segments_.size());
   task.x = cells_.data() + slot * call.x_stride * 4;
   task.x_stride = call.x_stride;
+  task.tiled = call.tiled;
   task.up = up_.data() + slot;
   if (call.dynamic) {
     task.x_scale_stride = 1;
@@ -353,7 +380,7 @@ PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slo
     task.narrow = machine_.quantize.convert;
   }
   task.y_stride = call.y.row_stride();
-  task.scratch = scratch_.data() + worker * kPanelScratchBytes;
+  task.scratch = scratch_of(worker);
   return task;
 }
 

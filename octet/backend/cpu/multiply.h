@@ -70,26 +70,29 @@ class CpuMultiply {
   void run_tokens(Call& call, int64_t begin, int64_t end);
   [[nodiscard]] bool each_packs(const Call& call, int64_t tokens) const;
   void pack_own(const Call& call, IndexRange tokens, int worker);
-  void pack_row(const Call& call, int64_t token, int64_t slot);
-  void quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier);
+  void pack_row(const Call& call, int64_t token, int64_t slot, int worker);
+  void quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier, std::byte* row);
   static void clear_end(const Call& call, const PackRun& run, std::byte* cells);
-  void pack_run(const Call& call, const PackRun& run, int64_t token, int64_t slot, float multiplier);
+  void pack_run(const Call& call, const PackRun& run, int64_t token, float multiplier, std::byte* row);
+  void row_to_tile(const Call& call, const std::byte* row, int64_t slot);
   void run_panels(const Call& call, int64_t begin, int64_t end);
   void run_shares(const Call& call, int64_t panels, IndexRange tokens);
   void run_tasks(const Call& call, int64_t panels, IndexRange tokens);
   void run_part(const Call& call, int64_t panel, IndexRange part, IndexRange tokens, int worker);
   [[nodiscard]] PanelTask task_for(const Call& call, IndexRange tokens, int64_t slot, int worker);
   void run_alike(const Activations& x, std::span<const MatrixGroup> groups, TensorView y);
+  [[nodiscard]] static int64_t first_slot(const Call& call, int64_t slot, int64_t tokens);
   [[nodiscard]] int64_t prepare(Call& call);
   [[nodiscard]] static Call call_of(const Call& call, const GroupPiece& piece);
   void run_pieces(const Call& call);
   void run_panel(const Call& call, int64_t panel, IndexRange tokens, PanelTask task) const;
   void run_rows(const Call& call, IndexRange rows, IndexRange tokens, PanelTask task) const;
-  void reserve_cells(int64_t bytes);
+  void reserve_row(int64_t bytes);
+  [[nodiscard]] std::byte* scratch_of(int worker);
 
   Machine machine_;
   Buffer cells_;                 // packed rows of x
-  Buffer scratch_;               // kPanelScratchBytes for each thread
+  Buffer scratch_;               // of the kernels, or one packed row, for each thread
   std::vector<float> up_;        // of each packed row
   std::vector<float> scales_;    // of each packed row that became FP8 here
   std::vector<int64_t> packed_;  // of each thread: the last pass for which it packed

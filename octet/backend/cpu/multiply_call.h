@@ -30,12 +30,14 @@ struct CpuMultiply::Call {
   int64_t lane_cells = 1;
   PackedRows packing = {};
   const ScalePart* grid = nullptr;  // the columns are cut as this part's
+  int64_t row_cells = 0;            // of a packed row
   int64_t x_stride = 0;             // of packed rows, in cells
   PanelKernel kernel = nullptr;
   IndexRange rows = {};  // of w, only these
   bool dynamic = false;  // `rows_of_x` become FP8 when they are packed
   ConstTensorView rows_of_x = {};
   bool each_packs = false;  // each thread packs all tokens for itself
+  bool tiled = false;       // packed rows lie in tiles, see PackedRows
 
   [[nodiscard]] const ScalePart* x_grid() const {
     return x.quantized && x.quantized->scale_kind == ScaleKind::kGrid ? &x.quantized->parts[0] : nullptr;

@@ -36,7 +36,7 @@ struct Chunk {
   int64_t tokens;
   int64_t x_stride;    // in bytes
   float* sums;         // [kMaxTokens, 64]
-  std::byte* decoded;  // kChunkCells cells of 64 rows
+  std::byte* decoded;  // cells of 64 rows, as many as the task's scratch has room for
 };
 
 /// Rows of a row-major matrix as groups of a panel, zero where there is no element.

@@ -50,10 +50,10 @@ void CpuMultiply::run_dynamic(ConstTensorView x, Precision precision, const Quan
   run_passes(call, tokens);
 }
 
-void CpuMultiply::quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier) {
+void CpuMultiply::quantize_row(const Call& call, int64_t token, int64_t slot, float multiplier,
+                               std::byte* row) {
   const PackRun run = pack_runs_.empty() ? PackRun{} : pack_runs_.front();
-  std::byte* cells = cells_.data() + slot * call.x_stride * 4;
-  if (run.cells > 0) clear_end(call, run, cells);
+  if (run.cells > 0) clear_end(call, run, row);
   scales_[static_cast<size_t>(slot)] =
       machine_.elementwise.quantize_cells({.x = call.rows_of_x.row<std::byte>(token),
                                            .from = call.rows_of_x.dtype(),
@@ -62,7 +62,7 @@ void CpuMultiply::quantize_row(const Call& call, int64_t token, int64_t slot, fl
                                            .scale_floor = kSmallestScale,
                                            .multiplier = multiplier,
                                            .pairs = call.pairs,
-                                           .cells = cells});
+                                           .cells = row});
 }
 
 }  // namespace octet

@@ -61,11 +61,16 @@ void CpuMultiply::run_alike(const Activations& x, std::span<const MatrixGroup> g
   int64_t packed = 0;
   for (const MatrixGroup& group : groups) {
     for (int64_t row = group.begin; row < group.end;) {
-      const int64_t end = std::min(group.end, row + fitting - packed);
-      pieces_.push_back({.w = &group.w, .rows = {0, w.rows}, .tokens = {row, end}, .slot = packed});
-      packed = (packed + end - row) % fitting;
-      row = end;
-      if (packed == 0) run_pieces(call);
+      const int64_t slot = first_slot(call, packed, std::min(group.end - row, fitting - packed));
+      const int64_t end = std::min(group.end, row + fitting - slot);
+      if (end > row) {
+        pieces_.push_back({.w = &group.w, .rows = {0, w.rows}, .tokens = {row, end}, .slot = slot});
+        packed = first_slot(call, slot + end - row, end - row);
+        row = end;
+        if (packed < fitting) continue;
+      }
+      run_pieces(call);
+      packed = 0;
     }
   }
   run_pieces(call);
@@ -98,13 +103,18 @@ void CpuMultiply::run_heads(ConstTensorView x, Precision precision, const HeadMa
                          .slot = packed,
                          .x_col = h * heads.x_stride,
                          .y_col = h * heads.y_stride});
-      packed += tokens.end - tokens.begin;
+      packed = first_slot(call, packed + tokens.end - tokens.begin, tokens.end - tokens.begin);
       if (packed + tokens.end - tokens.begin <= fitting) continue;
       run_pieces(call);
       packed = 0;
     }
     run_pieces(call);
   }
+}
+
+/// Where a piece of so many tokens begins, or what follows it, in the workspace from row `slot` on.
+int64_t CpuMultiply::first_slot(const Call& call, int64_t slot, int64_t tokens) {
+  return call.packing.tiles(tokens) ? round_up(slot, call.packing.tile_rows) : slot;
 }
 
 /// Plans the columns and returns how many rows the workspace takes.
@@ -127,9 +137,11 @@ CpuMultiply::Call CpuMultiply::call_of(const Call& call, const GroupPiece& piece
               .lane_cells = call.lane_cells,
               .packing = call.packing,
               .grid = call.grid,
+              .row_cells = call.row_cells,
               .x_stride = call.x_stride,
               .kernel = call.kernel,
-              .rows = piece.rows};
+              .rows = piece.rows,
+              .tiled = call.packing.tiles(piece.tokens.end - piece.tokens.begin)};
   if (!own.x.quantized) own.x.dense = shifted(call.x.dense, piece.x_col, piece.w->cols);
   own.y = shifted(call.y, piece.y_col - piece.rows.begin, piece.w->rows);
   return own;
@@ -145,11 +157,11 @@ void CpuMultiply::run_pieces(const Call& call) {
     tokens += piece.tokens.end - piece.tokens.begin;
     panels = std::max(panels, ceil_div(piece.rows.end, kPanelRows) - piece.rows.begin / kPanelRows);
   }
-  const auto pack = [&](int64_t i, int) {
+  const auto pack = [&](int64_t i, int worker) {
     const GroupPiece& piece = piece_at(i);
     const Call own = call_of(call, piece);
     for (int64_t t = piece.tokens.begin; t < piece.tokens.end; ++t)
-      pack_row(own, t, piece.slot + t - piece.tokens.begin);
+      pack_row(own, t, piece.slot + t - piece.tokens.begin, worker);
   };
   const int64_t panel_bytes = std::max<int64_t>(1, ceil_div(call.w.cols, call.lane_columns) * kCellBytes);
   const int64_t step = std::clamp<int64_t>(kTaskBytes / panel_bytes, 1, panels);

@@ -23,6 +23,8 @@ inline constexpr int kWeightFormats = 7;
 inline constexpr int64_t kMaxTokens = 512;
 /// Cells that are decoded at a time, and groups that are gathered at a time.
 inline constexpr int64_t kChunkCells = 256;
+/// The same where tiles multiply many tokens.
+inline constexpr int64_t kTileChunkCells = 1024;
 /// Segments that are gone over at a time.
 inline constexpr int64_t kMaxPieces = 8;
 /// Bytes of a group, and of the same columns once decoded to one cell.
@@ -55,6 +57,7 @@ struct PanelTask {
 
   const std::byte* x = nullptr;     ///< cells [tokens, x_stride]
   int64_t x_stride = 0;             ///< in cells
+  bool tiled = false;               ///< x lies in tiles, see PackedRows
   const float* up = nullptr;        ///< [tokens] powers of two that undo the scaling of x
   const float* x_scales = nullptr;  ///< [tokens, x_scale_stride] or null for none
   int64_t x_scale_stride = 0;
@@ -79,10 +82,11 @@ struct PanelTask {
   std::byte* scratch = nullptr;  ///< panel_scratch_bytes(), aligned to 64 bytes
 };
 
-/// Bytes of scratch of one panel task: sums and totals [kMaxTokens, 64] each, decoded cells and gathered
-/// groups [kChunkCells, 64] each, factors of the tokens [kMaxPieces, kMaxTokens].
-inline constexpr int64_t kPanelScratchBytes =
-    2 * (kMaxTokens + kChunkCells) * kCellBytes + kMaxPieces * kMaxTokens * 4;
+/// Bytes of scratch of one panel task: sums and totals [kMaxTokens, 64] each, factors of the tokens
+/// [kMaxPieces, kMaxTokens], gathered groups [kChunkCells, 64] and decoded cells [chunk_cells, 64].
+constexpr int64_t panel_scratch_bytes(int64_t chunk_cells) {
+  return (2 * kMaxTokens + kChunkCells + chunk_cells) * kCellBytes + kMaxPieces * kMaxTokens * 4;
+}
 
 /// Returns whether a code without a finite value (NaN, infinity) was seen: then the rows that hold one are
 /// wrong.
@@ -95,6 +99,11 @@ struct PackedRows {
   int64_t whole_tokens = 24;        ///< tokens of which no tile is left partly empty
   int64_t block_bytes = INT64_MAX;  ///< what all rows of a pass should fit into: each panel reads them anew
   int64_t spread_lines = 1;         ///< rows begin odd multiples of so many lines apart
+  /// Where not 1, more tokens than `whole_tokens` lie in tiles of so many rows: the first step of each row, the
+  /// second of each, and so on, [tile, step, row, cell].
+  int64_t tile_rows = 1;
+
+  [[nodiscard]] bool tiles(int64_t tokens) const { return tile_rows > 1 && tokens > whole_tokens; }
 };
 
 /// The kernels over cells of one float32.
@@ -112,6 +121,7 @@ struct MultiplyKernels {
   /// The same with x rounded to bfloat16 first.
   void (*pack_f32_rounded)(const float* x, int64_t count, float multiplier, float* cells);
   PackedRows bf16_rows = {};
+  int64_t chunk_cells = kChunkCells;  ///< for which a task's scratch has to have room
   /// Null where `bf16` has no kernels.
   void (*pack_bf16)(const float* x, int64_t count, uint16_t* cells);
   /// The largest |x|; NaN may be passed over.
