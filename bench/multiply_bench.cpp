@@ -235,6 +235,8 @@ std::vector<Case> cases(const Options& options) {
   result.push_back({.what = "e4m3 rows", .n = 4096, .k = 4096, .tokens = ends});
   result.push_back({.what = "e4m3 rows, odd", .n = 50272, .k = 1000, .tokens = {1, 64}});
   result.push_back({.what = "e4m3 rows, K = 96", .n = 65536, .k = 96, .tokens = {1, 64}});
+  result.push_back({.what = "e4m3 rows, odd", .n = 128257, .k = 2048, .tokens = few});
+  result.push_back({.what = "e4m3 rows, N = 17", .n = 17, .k = 4096, .tokens = ends});
   result.push_back({.what = "e4m3 none", .n = 8192, .k = 2048, .scales = ScaleKind::kNone, .tokens = ends});
   result.push_back({.what = "e4m3 128x128", .n = 8192, .k = 2048, .scales = ScaleKind::kGrid, .tokens = all});
   result.push_back({.what = "e5m2 rows", .n = 8192, .k = 2048, .dtype = DType::kF8E5M2, .tokens = ends});

@@ -151,7 +151,10 @@ int run(int argc, char** argv) {
   app.add_option("--isa", options.isa, "instruction set (the best)");
   app.add_option("--pairs", options.pairs, "pairs of timings (11)")->check(CLI::PositiveNumber);
   app.add_option("--rows", options.rows, "rows of 4096 elements, a multiple of 256 (16384)")
-      ->check(CLI::PositiveNumber);
+      ->check([](const std::string& rows) -> std::string {
+        const bool whole = CLI::PositiveNumber(rows).empty() && std::stoll(rows) % kTaskRows == 0;
+        return whole ? "" : rows + " is not a multiple of " + std::to_string(kTaskRows);
+      });
   CLI11_PARSE(app, argc, argv);
   QuantizeBench bench(options);
   bench.print_machine();

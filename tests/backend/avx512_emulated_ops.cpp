@@ -57,6 +57,7 @@ inline __m256i floats_to_halves(__m512 v) {
 #define _mm512_cvtph_ps(v) (octet::emulated::halves_to_floats(v))
 #undef _mm512_cvtps_ph
 #define _mm512_cvtps_ph(v, rounding) (octet::emulated::floats_to_halves(v))
+#define _mm512_stream_si512(into, v) simde_mm512_storeu_si512(into, v)
 
 #include "octet/backend/cpu/lanes_avx512.h"
 //

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <ctime>
 #include <iostream>
 #include <random>
 #include <thread>
@@ -127,12 +128,12 @@ TEST(Tokenizer, EncodesAMegabyteWithinSeconds) {
   for (const std::string family : {"llama3", "qwen", "sentencepiece"}) {
     const Tokenizer tokenizer = open(family);
     for (const auto& [name, text] : texts) {
-      const auto start = std::chrono::steady_clock::now();
+      // Of the processor: a machine that is busy with other work takes longer.
+      const std::clock_t start = std::clock();
       const Ids ids = tokenizer.encode(text, false);
-      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      std::cout << family << ", 1 MB of " << name << ": " << seconds.count() << " s, " << ids.size()
-                << " ids\n";
-      EXPECT_LT(seconds.count(), 20.0);
+      const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+      std::cout << family << ", 1 MB of " << name << ": " << seconds << " s, " << ids.size() << " ids\n";
+      EXPECT_LT(seconds, 20.0);
       EXPECT_EQ(tokenizer.decode(ids), text);
     }
   }

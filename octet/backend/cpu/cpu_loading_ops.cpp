@@ -12,7 +12,7 @@ namespace {
 
 /// Columns that pass through the buffer between rows and lanes at a time; the rows of the buffer are one
 /// cache line longer, so that those of a panel do not fall on each other in the cache.
-constexpr int64_t kChunkBytes = 2048;
+constexpr int64_t kChunkBytes = 1024;
 constexpr int64_t kChunkStride = kChunkBytes + 64;
 
 void check_place(ConstTensorView x, const QuantMatrixView& w, MatrixPlace at) {

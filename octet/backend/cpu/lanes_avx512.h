@@ -146,10 +146,14 @@ inline void save_codes(const I32 (&codes)[4], const F32 (&signs)[4], std::byte* 
   }
 }
 
-/// 32 aligned bytes past the cache, and what makes those before it visible to other threads.
+/// 32 or 64 aligned bytes past the cache, and what makes those before it visible to other threads.
 template <class V>
 inline void stream(void* into, V value) {
-  _mm256_stream_si256(static_cast<__m256i*>(into), (__m256i)value);
+  if constexpr (sizeof(V) == 64) {
+    _mm512_stream_si512(static_cast<__m512i*>(into), (__m512i)value);
+  } else {
+    _mm256_stream_si256(static_cast<__m256i*>(into), (__m256i)value);
+  }
 }
 inline void end_of_stream() {
   _mm_sfence();

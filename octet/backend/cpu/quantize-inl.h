@@ -123,11 +123,15 @@ inline void widen_run(DType from, const std::byte* x, int64_t count, float scale
 // ---- rows to lanes and back ----
 
 inline constexpr int64_t kGroupBytes = 256;
-/// Four words of as many rows as fit a vector of at most 32 bytes: 128-bit lane i of row[j] is row 4 i + j.
-inline constexpr int64_t kWordRows = kLanes >= 8 ? 8 : 4;
-using Words = uint32_t __attribute__((vector_size(4 * kWordRows)));
+/// Rows of which one vector holds a word each.
+inline constexpr int kWordRows = kLanes >= 4 ? kLanes : 4;
 using Quad = uint32_t __attribute__((vector_size(16)));
+using Eight = uint32_t __attribute__((vector_size(32)));
+using Sixteen = uint32_t __attribute__((vector_size(64)));
+/// Four words of 4, 8 or 16 rows: 128-bit lane i of row[j] is row 4 i + j.
+template <int kRows>
 struct WordRows {
+  using Words = std::conditional_t<kRows == 4, Quad, std::conditional_t<kRows == 8, Eight, Sixteen>>;
   Words row[4];
 };
 
@@ -136,74 +140,93 @@ template <class V>
 inline V interleave_low(V a, V b) {
   if constexpr (sizeof(V) == 16) {
     return __builtin_shufflevector(a, b, 0, 4, 1, 5);
-  } else {
+  } else if constexpr (sizeof(V) == 32) {
     return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+  } else {
+    return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
   }
 }
 template <class V>
 inline V interleave_high(V a, V b) {
   if constexpr (sizeof(V) == 16) {
     return __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  } else {
+  } else if constexpr (sizeof(V) == 32) {
     return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+  } else {
+    return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
   }
 }
 template <class V>
 inline V low_pairs(V a, V b) {
   if constexpr (sizeof(V) == 16) {
     return __builtin_shufflevector(a, b, 0, 1, 4, 5);
-  } else {
+  } else if constexpr (sizeof(V) == 32) {
     return __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+  } else {
+    return __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
   }
 }
 template <class V>
 inline V high_pairs(V a, V b) {
   if constexpr (sizeof(V) == 16) {
     return __builtin_shufflevector(a, b, 2, 3, 6, 7);
-  } else {
+  } else if constexpr (sizeof(V) == 32) {
     return __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  } else {
+    return __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
   }
 }
 
-/// Each 128-bit lane from and to its own place; `second` is `first` where there is but one.
+/// 128-bit lane i from and to `step` bytes behind lane i - 1.
 template <class V>
-inline V load_quads(const std::byte* first, const std::byte* second) {
+[[gnu::always_inline]] inline V load_quads(const std::byte* from, int64_t step) {
   if constexpr (sizeof(V) == 16) {
-    return load<V>(first);
+    return load<V>(from);
+  } else if constexpr (sizeof(V) == 32) {
+    return __builtin_shufflevector(load<Quad>(from), load<Quad>(from + step), 0, 1, 2, 3, 4, 5, 6, 7);
   } else {
-    return __builtin_shufflevector(load<Quad>(first), load<Quad>(second), 0, 1, 2, 3, 4, 5, 6, 7);
+    const auto half = load_quads<Eight>(from, step);
+    const auto other = load_quads<Eight>(from + 2 * step, step);
+    return __builtin_shufflevector(half, other, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   }
 }
 template <class V>
-inline void save_quads(V v, std::byte* first, std::byte* second) {
+[[gnu::always_inline]] inline void save_quads(V v, std::byte* into, int64_t step) {
   if constexpr (sizeof(V) == 16) {
-    save(first, v);
+    save(into, v);
+  } else if constexpr (sizeof(V) == 32) {
+    save(into, __builtin_shufflevector(v, v, 0, 1, 2, 3));
+    save(into + step, __builtin_shufflevector(v, v, 4, 5, 6, 7));
   } else {
-    save(first, __builtin_shufflevector(v, v, 0, 1, 2, 3));
-    save(second, __builtin_shufflevector(v, v, 4, 5, 6, 7));
+    save_quads(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), into, step);
+    save_quads(__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15), into + 2 * step, step);
   }
 }
 
 /// Within each 128-bit lane.
-[[gnu::always_inline]] inline void transpose(WordRows& rows) {
-  const Words low01 = interleave_low(rows.row[0], rows.row[1]);
-  const Words high01 = interleave_high(rows.row[0], rows.row[1]);
-  const Words low23 = interleave_low(rows.row[2], rows.row[3]);
-  const Words high23 = interleave_high(rows.row[2], rows.row[3]);
+template <int kRows>
+[[gnu::always_inline]] inline void transpose(WordRows<kRows>& rows) {
+  const auto low01 = interleave_low(rows.row[0], rows.row[1]);
+  const auto high01 = interleave_high(rows.row[0], rows.row[1]);
+  const auto low23 = interleave_low(rows.row[2], rows.row[3]);
+  const auto high23 = interleave_high(rows.row[2], rows.row[3]);
   rows.row[0] = low_pairs(low01, low23);
   rows.row[1] = high_pairs(low01, low23);
   rows.row[2] = low_pairs(high01, high23);
   rows.row[3] = high_pairs(high01, high23);
 }
 
-/// Moves kWordRows x 4 words by `fast(row, word)` where they are whole, and the rest one by one by `slow(row,
+/// Moves rows x 4 words by `fast<rows>(row, word)` where they are whole, and the rest one by one by `slow(row,
 /// word)`.
 template <class Fast, class Slow>
 inline void for_words(const LaneBlock& block, Fast&& fast, Slow&& slow) {
+  constexpr int kFewer = kWordRows > 8 ? 8 : kWordRows;
   const int64_t whole_words = block.words & ~int64_t{3};
-  const int64_t whole_rows = block.row_count & ~(kWordRows - 1);
+  const int64_t whole_rows = block.row_count / kFewer * kFewer;
   for (int64_t w = 0; w < whole_words; w += 4) {
-    for (int64_t r = 0; r < whole_rows; r += kWordRows) fast(r, w);
+    int64_t r = 0;
+    for (; r + kWordRows <= whole_rows; r += kWordRows) fast.template operator()<kWordRows>(r, w);
+    for (; r < whole_rows; r += kFewer) fast.template operator()<kFewer>(r, w);
   }
   for (int64_t w = 0; w < block.words; ++w) {
     for (int64_t r = w < whole_words ? whole_rows : 0; r < block.row_count; ++r) slow(r, w);
@@ -217,12 +240,13 @@ inline void rows_to_lanes(const LaneBlock& block) {
   const auto into = [&](int64_t r, int64_t w) { return block.lanes + w * kGroupBytes + 4 * r; };
   for_words(
       block,
-      [&](int64_t r, int64_t w) {
-        WordRows rows;
-        for (int i = 0; i < 4; ++i) {
-          rows.row[i] = load_quads<Words>(from(r + i, w), from(r + i + kWordRows - 4, w));
-        }
+      [&]<int kRows>(int64_t r, int64_t w) __attribute__((always_inline)) {
+        WordRows<kRows> rows;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i)
+          rows.row[i] = load_quads<typename WordRows<kRows>::Words>(from(r + i, w), 4 * block.row_stride);
         transpose(rows);
+#pragma GCC unroll 4
         for (int i = 0; i < 4; ++i) {
           if constexpr (kStream) {
             stream(into(r, w + i), rows.row[i]);
@@ -247,13 +271,13 @@ inline void from_lanes(const LaneBlock& block) {
   const auto from = [&](int64_t r, int64_t w) { return block.lanes + w * kGroupBytes + 4 * r; };
   for_words(
       block,
-      [&](int64_t r, int64_t w) {
-        WordRows rows;
-        for (int i = 0; i < 4; ++i) rows.row[i] = load<Words>(from(r, w + i));
+      [&]<int kRows>(int64_t r, int64_t w) __attribute__((always_inline)) {
+        WordRows<kRows> rows;
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) rows.row[i] = load<typename WordRows<kRows>::Words>(from(r, w + i));
         transpose(rows);
-        for (int i = 0; i < 4; ++i) {
-          save_quads(rows.row[i], into(r + i, w), into(r + i + kWordRows - 4, w));
-        }
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) save_quads(rows.row[i], into(r + i, w), 4 * block.row_stride);
       },
       [&](int64_t r, int64_t w) { __builtin_memcpy(into(r, w), from(r, w), 4); });
 }

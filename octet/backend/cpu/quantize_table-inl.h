@@ -157,7 +157,8 @@ template <class Format, bool kCounted>
   int64_t turn = 0;
   for (; turn < count; ++turn, at.x += kTableStep, at.codes += kTableStep, --at.left) {
     if (at.left == 0) at = {at.x + area.x_gap, at.codes + area.codes_gap, area.turns};
-    __builtin_prefetch(reinterpret_cast<const std::byte*>(at.x) + area.ahead);
+    for (int64_t line = 0; line < 2 * kTableStep; line += 64)
+      __builtin_prefetch(reinterpret_cast<const std::byte*>(at.x) + area.ahead + line);
     const Halves a = load<Halves>(at.x);
     const Halves b = load<Halves>(at.x + 2 * kLanes);
     const Halves size_a = a & table.magnitude_bits;
