@@ -18,6 +18,8 @@ struct CeilingKernels {
   int64_t (*f32_multiply)(int64_t rounds, float* sink);
   /// The same with the dot product of bfloat16 pairs; null where there is none.
   int64_t (*bf16_multiply)(int64_t rounds, float* sink);
+  /// The same where each operand is read from the second cache first; null where that is no other kernel.
+  int64_t (*bf16_multiply_read)(int64_t rounds, float* sink) = nullptr;
 };
 
 }  // namespace octet

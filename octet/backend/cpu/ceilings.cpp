@@ -80,4 +80,9 @@ double Ceilings::bf16_flops(double seconds) {
   return flops(kernels_.bf16_multiply != nullptr ? kernels_.bf16_multiply : kernels_.f32_multiply, seconds);
 }
 
+double Ceilings::bf16_flops_from_cache(double seconds) {
+  return kernels_.bf16_multiply_read != nullptr ? flops(kernels_.bf16_multiply_read, seconds)
+                                                : bf16_flops(seconds);
+}
+
 }  // namespace octet

@@ -48,6 +48,9 @@ class Ceilings {
   [[nodiscard]] double f32_flops(double seconds = 0.005);
   /// The same of bfloat16 dot products; f32_flops() where the instruction set has none.
   [[nodiscard]] double bf16_flops(double seconds = 0.005);
+  /// The same with operands out of the second cache: what a multiply that keeps them there can reach. Tile
+  /// registers hold too few of them to hide it. bf16_flops() for other instruction sets.
+  [[nodiscard]] double bf16_flops_from_cache(double seconds = 0.005);
 
  private:
   using Multiply = int64_t (*)(int64_t rounds, float* sink);

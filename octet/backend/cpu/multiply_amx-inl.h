@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The multiply by tiles of bfloat16, over the packed cells and panels of multiply_bf16-inl.h: 16 cells of 16
 /// rows of a panel lie as a tile register wants them, and so do 16 cells of 16 packed rows of x.
-/// What is read for many tokens lies in the order in which it is read, tile after tile: the second cache gives
-/// it faster.
+/// What is read for many tokens lies in the order in which it is read, tile after tile: the second cache
+/// gives it faster.
 ///
 /// Every output, of one token as of many, is the sum over steps of 16 cells from the beginning of its segment
 /// on, in ascending order, each step summed as the instruction does it (multiply_add_tiles); zeros fill up
@@ -110,8 +110,8 @@ struct SumTiles {
   }
 };
 
-/// The groups of a step, V tiles of rows, as cells at `into`; zeros behind those that are not there. Lines that
-/// are needed later are asked for.
+/// The groups of a step, V tiles of rows, as cells at `into`; zeros behind those that are not there. Lines
+/// that are needed later are asked for.
 template <class W, int V>
 [[gnu::always_inline]] inline void decode_step(const std::byte* weights, int64_t groups, std::byte* into) {
   using Cells = CellTiles<W, V>;
@@ -244,7 +244,8 @@ template <class W>
 inline NextWeights weights_behind(const Chunk& c, const TokenTiles& tiles) {
   constexpr int64_t kLines = kStepBytes / W::kCells / kTileRowBytes;  // of a step's groups
   const Piece& last = c.pieces[c.count - 1];
-  const int64_t times = (tiles.tokens + 2 * tiles.rows - 1) / (2 * tiles.rows) * 2;  // that a step is multiplied
+  const int64_t times =
+      (tiles.tokens + 2 * tiles.rows - 1) / (2 * tiles.rows) * 2;  // that a step is multiplied
   return {.line = last.weights + last.groups * kCellBytes, .lines = (kLines + times - 1) / times};
 }
 

@@ -80,9 +80,8 @@ template <int V, int T>
   scale_sums(fold, token, row, sum);
   const int64_t stride = fold.into_stride;
   float* into = fold.into + token * stride + row;
-  for_each_sum(sum, [&](int t, int v, F32 s) __attribute__((always_inline)) {
-    store(into + t * stride + v * kLanes, s);
-  });
+  for_each_sum(sum, [&](int t, int v, F32 s)
+                        __attribute__((always_inline)) { store(into + t * stride + v * kLanes, s); });
 }
 
 /// Where a task's outputs go. Totals of the segments lie side by side, as rows of y do not: these often lie a

@@ -99,8 +99,8 @@ struct PackedRows {
   int64_t whole_tokens = 24;        ///< tokens of which no tile is left partly empty
   int64_t block_bytes = INT64_MAX;  ///< what all rows of a pass should fit into: each panel reads them anew
   int64_t spread_lines = 1;         ///< rows begin odd multiples of so many lines apart
-  /// Where not 1, more tokens than `whole_tokens` lie in tiles of so many rows: the first step of each row, the
-  /// second of each, and so on, [tile, step, row, cell].
+  /// Where not 1, more tokens than `whole_tokens` lie in tiles of so many rows: the first step of each row,
+  /// the second of each, and so on, [tile, step, row, cell].
   int64_t tile_rows = 1;
 
   [[nodiscard]] bool tiles(int64_t tokens) const { return tile_rows > 1 && tokens > whole_tokens; }

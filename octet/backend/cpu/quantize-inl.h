@@ -216,8 +216,8 @@ template <int kRows>
   rows.row[3] = high_pairs(high01, high23);
 }
 
-/// Moves rows x 4 words by `fast<rows>(row, word)` where they are whole, and the rest one by one by `slow(row,
-/// word)`.
+/// Moves rows x 4 words by `fast<rows>(row, word)` where they are whole, and the rest one by one by
+/// `slow(row, word)`.
 template <class Fast, class Slow>
 inline void for_words(const LaneBlock& block, Fast&& fast, Slow&& slow) {
   constexpr int kFewer = kWordRows > 8 ? 8 : kWordRows;
