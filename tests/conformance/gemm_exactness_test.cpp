@@ -67,6 +67,30 @@ TEST_P(GemmExactness, GivesARowTheSameBitsHoweverItsColumnsAreCut) {
   }
 }
 
+TEST_P(GemmExactness, GivesALongRowTheSameBitsAloneAndAmongOthers) {
+  for (const WeightKind& kind :
+       {WeightKind{DType::kF8E4M3, Scales::kRow}, WeightKind{DType::kBF16, Scales::kNone},
+        WeightKind{DType::kF8E4M3, Scales::kCoarse}}) {
+    for (const MatrixLayout layout : {MatrixLayout::kRowMajor, MatrixLayout::kLanes64}) {
+      const MultiplyCase what{.shape = {.m = 36, .n = 9, .k = 4703},
+                              .weight = kind,
+                              .left = Left::kBFloat16,
+                              .bias = DType::kBF16,
+                              .layout = layout,
+                              .gap = 0};
+      SCOPED_TRACE(what.to_string());
+      const Multiplication multiplication(memory(), reference(), what, 17);
+      const Strided whole = multiplication.run(candidate());
+      expect_within(multiplication.run(reference()), whole, multiplication.bound(reference()));
+      int64_t begin = 0;
+      for (const int64_t rows : {1, 3, 32}) {  // 36 in all
+        expect_same_bits(whole, multiplication.run(candidate(), begin, begin + rows), begin);
+        begin += rows;
+      }
+    }
+  }
+}
+
 TEST_P(GemmExactness, GivesAQuantizedRowTheSameBitsAloneAndAmongOthers) {
   for_each_kind({Left::kTokenE4M3, Left::kGroupE4M3}, [&](MultiplyCase what) {
     Multiplication multiplication(memory(), reference(), what, 12);

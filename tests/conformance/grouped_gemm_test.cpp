@@ -117,6 +117,8 @@ TEST_P(GroupedGemm, TakesMoreRowsThanOnePassHoldsAndMatricesStoredDifferently) {
   std::vector<Multiplication> all = matrices(cut, what);
   const Activations x{.dense = all[0].x().view(), .precision = Precision::kFloat32, .quantized = {}};
   expect_each(candidate(), x, groups(all, cut), what, cut.total());
+  const Activations rounded{.dense = all[0].x().view(), .precision = Precision::kBFloat16, .quantized = {}};
+  expect_each(candidate(), rounded, groups(all, cut), what, cut.total());
 
   MultiplyCase other = what;
   other.weight = {DType::kBF16, Scales::kNone};
@@ -124,6 +126,24 @@ TEST_P(GroupedGemm, TakesMoreRowsThanOnePassHoldsAndMatricesStoredDifferently) {
   std::vector<MatrixGroup> both = groups(all, cut);
   both[2].w = mixed[2].w().view();
   expect_each(candidate(), x, both, what, cut.total());
+}
+
+TEST_P(GroupedGemm, TakesFewRowsAndManyInTurn) {
+  for (const MatrixLayout layout : {MatrixLayout::kRowMajor, MatrixLayout::kLanes64}) {
+    for (const Cut& cut : {Cut{.rows = {5, 40, 1, 33, 100, 7, 64, 31, 450, 16, 35}, .gap = 0},
+                           Cut{.rows = {509, 40, 2, 511, 1}, .gap = 2}}) {
+      const MultiplyCase what{.shape = {.m = 0, .n = 67, .k = 150},
+                              .weight = {DType::kF8E4M3, Scales::kRow},
+                              .left = Left::kBFloat16,
+                              .bias = std::nullopt,
+                              .layout = layout,
+                              .gap = 0};
+      SCOPED_TRACE(what.to_string());
+      std::vector<Multiplication> all = matrices(cut, what);
+      const Activations x{.dense = all[0].x().view(), .precision = Precision::kBFloat16, .quantized = {}};
+      expect_each(candidate(), x, groups(all, cut), what, cut.total());
+    }
+  }
 }
 
 TEST_P(GroupedGemm, DoesNothingForNoGroups) {

@@ -140,6 +140,24 @@ TEST_P(HeadGemm, EqualsAMultiplyByTheRowsOfTheHeadToTheBit) {
   });
 }
 
+TEST_P(HeadGemm, GivesATokenTheSameBitsAloneAndAmongMany) {
+  Random random(78);
+  const HeadShape shape = {.heads = 3, .stride = 150, .first = 3, .count = 140, .cols = 130};
+  const QuantMatrix w = matrix({DType::kF8E4M3, Scales::kRow}, shape, MatrixLayout::kLanes64, random);
+  const HeadMatrix heads = heads_of(w, shape, false);
+  for (const int64_t tokens : {40, 171, 530}) {
+    SCOPED_TRACE(tokens);
+    Strided x(memory(), tokens, shape.heads * heads.x_stride);
+    x.randomize(random);
+    const Strided all = run(candidate(), x, Precision::kBFloat16, heads, false);
+    for (const int64_t token : {int64_t{0}, tokens / 2, tokens - 1}) {
+      Strided one(memory(), 1, x.cols());
+      for (int64_t c = 0; c < x.cols(); ++c) one.set(0, c, x.get(token, c));
+      expect_same_bits(all, run(candidate(), one, Precision::kBFloat16, heads, false), token);
+    }
+  }
+}
+
 TEST_P(HeadGemm, GivesNanWhereTheTransposedRowsHoldOne) {
   Random random(3);
   const HeadShape shape{.heads = 2, .stride = 20, .first = 4, .count = 16, .cols = 9};
