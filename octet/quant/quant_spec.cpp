@@ -17,7 +17,7 @@ void find_contradictions(const QuantOptions& options, std::vector<std::string>& 
                      std::string(to_string(options.fp8_format)));
   }
   if (!options.raw_cast) return;
-  if (!options.quantization && !options.fp8_lm_head && !options.fp8_embedding && !options.choose) {
+  if (!options.quantizes()) {
     faults.emplace_back(
         "a raw cast was asked for, but nothing is quantized; leave out --raw-cast or ask for --quantization "
         "fp8, --fp8-lm-head or --fp8-embedding");
