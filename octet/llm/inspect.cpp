@@ -26,9 +26,11 @@ constexpr std::array<Switch, 3> kSwitches = {{
      [](QuantOptions& q, bool on) { q.fp8_embedding = on; }},
 }};
 
-/// The scheme moves no byte of the weights, but may contradict options without an FP8 weight.
+/// The scheme moves no byte of the weights, but may contradict options without an FP8 weight, and so does a
+/// raw cast.
 MemoryPlan plan_of_weights(Model& model, QuantOptions quant) {
   quant.activation_scheme = ActivationScheme::kAuto;
+  quant.raw_cast = quant.raw_cast && quant.quantizes();
   return model.plan_with(quant);
 }
 

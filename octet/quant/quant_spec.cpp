@@ -17,6 +17,11 @@ void find_contradictions(const QuantOptions& options, std::vector<std::string>& 
                      std::string(to_string(options.fp8_format)));
   }
   if (!options.raw_cast) return;
+  if (!options.quantizes()) {
+    faults.emplace_back(
+        "a raw cast was asked for, but nothing is quantized; leave out --raw-cast or ask for --quantization "
+        "fp8, --fp8-lm-head or --fp8-embedding");
+  }
   if (options.quantization && *options.quantization != Granularity::kChannel) {
     faults.push_back("a raw cast stores no scales, so it cannot be combined with " +
                      std::string(to_string(*options.quantization)) +

@@ -70,6 +70,11 @@ struct QuantOptions {
   NumericsProfile numerics = NumericsProfile::kVllm;
   ActivationScheme activation_scheme = ActivationScheme::kAuto;
   ModuleChoice choose = {};  ///< for programs that choose module by module; empty: the options above decide
+
+  /// Whether they ask for any weight in FP8.
+  [[nodiscard]] bool quantizes() const {
+    return quantization.has_value() || fp8_lm_head || fp8_embedding || choose;
+  }
 };
 
 /// Immutable; safe from any thread.

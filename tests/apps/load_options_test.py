@@ -246,6 +246,13 @@ class Contradictions(OctetTest):
         self.refused(2, "raw cast stores no scales.*leave out --raw-cast", *self.WORDS, "--raw-cast", "--quantization", "fp8_per_block")
         self.refused(2, "raw cast stores no scales.*static", *self.WORDS, "--raw-cast", "--activation-scheme", "static")
 
+    def test_raw_cast_of_nothing_is_wrong_usage(self):
+        self.refused(2, "nothing is quantized; leave out --raw-cast", *self.WORDS, "--raw-cast", "--quantization", "none")
+
+    def test_a_raw_cast_is_inspected(self):
+        without, cast = (self.json("inspect", TINY, "--json", *raw) for raw in ((), ("--raw-cast",)))
+        self.assertLess(cast["plan"]["final_bytes"], without["plan"]["final_bytes"])
+
     def test_a_bad_pattern_is_wrong_usage(self):
         self.refused(2, "re:\\(", *self.WORDS, "--ignore", "re:(")
 

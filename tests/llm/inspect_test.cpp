@@ -55,7 +55,7 @@ std::vector<QuantOptions> many_options() {
         quant.raw_cast = raw;
         quant.fp8_lm_head = (tables & 1) != 0;
         quant.fp8_embedding = (tables & 2) != 0;
-        all.push_back(quant);
+        if (!raw || quant.quantizes()) all.push_back(quant);  // a raw cast of nothing is refused
       }
     }
   }

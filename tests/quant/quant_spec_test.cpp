@@ -106,6 +106,14 @@ TEST(QuantSpec, ATiedTableIsQuantizedWhenEitherUseAsksAndNeitherNameIsIgnored) {
   EXPECT_FALSE(quantized({.fp8_lm_head = true, .ignore = {"model.embed_tokens"}}));
 }
 
+TEST(QuantSpec, RefusesARawCastOfNothing) {
+  EXPECT_THAT(refusal({.quantization = std::nullopt, .raw_cast = true, .ignore = {}}),
+              HasSubstr("nothing is quantized; leave out --raw-cast or ask for --quantization fp8, "
+                        "--fp8-lm-head or --fp8-embedding"));
+  EXPECT_EQ(refusal({.quantization = std::nullopt, .raw_cast = true, .fp8_embedding = true, .ignore = {}}),
+            "accepted");
+}
+
 TEST(QuantSpec, RefusesARawCastWithBlockOrTensorScales) {
   EXPECT_THAT(refusal({.quantization = Granularity::kBlock, .raw_cast = true, .ignore = {}}),
               HasSubstr("a raw cast stores no scales, so it cannot be combined with per-block scales"));
