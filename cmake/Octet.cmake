@@ -24,12 +24,12 @@ if(OCTET_WERROR)
   target_compile_options(octet_flags INTERFACE -Werror)
 endif()
 if(OCTET_SANITIZE)
-  # A null pointer that is read, or an object left by a read, is AddressSanitizer's finding; to look for them
-  # twice costs a quarter of the compile time.
+  # Reads and writes by a null pointer or past an allocation are AddressSanitizer's findings. What this leaves out
+  # (a reference bound to null that nobody reads) costs up to a fifth of the time in which a source compiles.
   target_compile_options(octet_flags INTERFACE -fsanitize=${OCTET_SANITIZE} -fno-sanitize=null,object-size
     -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(octet_flags INTERFACE -fsanitize=${OCTET_SANITIZE})
-  # For kernels: checks as calls and not in line, and they compile in a sixth of the time.
+  # For kernels: checks as calls and not in line, and they compile in a fourth of the time or less.
   set(OCTET_SANITIZE_KERNELS -fno-sanitize-address-use-after-scope)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     list(APPEND OCTET_SANITIZE_KERNELS --param=asan-instrumentation-with-call-threshold=0)
