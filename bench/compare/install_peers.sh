@@ -51,8 +51,9 @@ for peer in "$@"; do
       install torch "$TORCH"
       install numpy 2.4.6 ;;
     llama.cpp)
-      # Without the cache, whose wheel may have been built with other arguments or for another processor.
-      CMAKE_ARGS="-DGGML_NATIVE=ON" install llama-cpp-python "$LLAMA" --no-binary llama-cpp-python --no-cache-dir
+      # Without the cache, whose wheel may have been built with other arguments or for another processor. g++ takes the
+      # stores that set the tile registers up for dead (llama.cpp's issue 20824): with AMX, Q8_0 then ends in a fault.
+      CMAKE_ARGS="-DGGML_NATIVE=ON -DCMAKE_CXX_FLAGS='-fno-tree-dse -fno-dse'" install llama-cpp-python "$LLAMA" --no-binary llama-cpp-python --no-cache-dir
       install gguf "$GGUF" ;;
   esac
 done

@@ -8,6 +8,8 @@
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
 
+template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace octet {
 namespace {
 

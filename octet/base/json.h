@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;  // compiled once, in json.cpp
+
 namespace octet {
 
 using Json = nlohmann::ordered_json;

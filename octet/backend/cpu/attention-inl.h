@@ -37,7 +37,7 @@ class ChunksFromCache {
   void score(int64_t chunk, Span all) {
     const AttentionScratch& scratch = scratch_[chunk % 2];
     for_blocks<T>(tile_, chunk, all, tile_.keys, scratch.keys,
-                  [&](Span part, const CachedRows<T>& rows) { score_chunk(tile_, scratch, part, rows); });
+                  [&](Span part, const auto& rows) { score_chunk(tile_, scratch, part, rows); });
   }
   void make_weights(int64_t chunk, Span all, const ChunkScales& scales) {
     soften<T>(tile_, chunk, scratch_[chunk % 2], scales, state_);
@@ -50,10 +50,9 @@ class ChunksFromCache {
     const int64_t chunk = waiting_;
     waiting_ = -1;
     const AttentionScratch& scratch = scratch_[chunk % 2];
-    for_blocks<T>(tile_, chunk, keys_, tile_.values, scratch.values,
-                  [&](Span part, const CachedRows<T>& rows) {
-                    add_chunk(tile_, chunk, scratch, state_, part, {0, padded(tile_.head_dim)}, rows);
-                  });
+    for_blocks<T>(tile_, chunk, keys_, tile_.values, scratch.values, [&](Span part, const auto& rows) {
+      add_chunk(tile_, chunk, scratch, state_, part, {0, padded(tile_.head_dim)}, rows);
+    });
   }
 
  private:
@@ -64,20 +63,6 @@ class ChunksFromCache {
   const AttentionState& state_;
   int64_t waiting_ = -1;  // the chunk whose values were not added
   Span keys_ = {};
-};
-
-/// None of normal codes: decoded at each use, in five steps a vector and more, they took as long as decoded
-/// once into memory, for four queries, and that does not grow with the queries.
-template <class T>
-  requires kIsNormalCode<T>
-class ChunksFromCache<T> {
- public:
-  ChunksFromCache(const AttentionTile& /*tile*/, const AttentionScratch& /*scratch*/,
-                  const AttentionState& /*state*/) {}
-  static bool suit(const AttentionTile& /*tile*/) { return false; }
-  void score(int64_t /*chunk*/, Span /*all*/) {}
-  void make_weights(int64_t /*chunk*/, Span /*all*/, const ChunkScales& /*scales*/) {}
-  void add_values() {}
 };
 
 /// The chunk's values in float32; those whose scale is too large to be in a weight have it already, and a
@@ -174,29 +159,32 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
   chunks.add_values();
 }
 
+/// Codes as they lie, which makes subnormal float32 of some.
+struct DecodedInPlace {};
+
 /// body.operator()<T>() for how elements of the cache are decoded.
-template <bool kSubnormals, class Body>
+template <class Decoding, class Body>
 inline void visit_cache(DType dtype, Body&& body) {
-  if constexpr (kSubnormals) return visit_any(dtype, body);
-  switch (dtype) {
-    case DType::kF8E4M3:
-      return body.template operator()<NormalE4M3>();
-    case DType::kF8E5M2:
-      return body.template operator()<NormalE5M2>();
-    default:
-      return visit_real(dtype, body);
+  if constexpr (__is_same(Decoding, DecodedInPlace)) {
+    visit_any(dtype, body);
+  } else if (dtype == DType::kF8E4M3) {
+    body.template operator()<NormalCode<Decoding, 3>>();
+  } else if (dtype == DType::kF8E5M2) {
+    body.template operator()<NormalCode<Decoding, 2>>();
+  } else {
+    visit_real(dtype, body);
   }
 }
 
-template <bool kSubnormals>
+template <class Decoding>
 inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                                  const AttentionState& state) {
-  visit_cache<kSubnormals>(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+  visit_cache<Decoding>(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
 }
 
-template <bool kSubnormals>
+template <class Decoding>
 inline void copy_any_queries(const AttentionTile& tile, const AttentionScratch& scratch) {
-  visit_cache<kSubnormals>(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
+  visit_cache<Decoding>(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
 }
 
 inline void merge_states(const AttentionTile& tile, const AttentionState& part, const AttentionState& into) {
@@ -227,21 +215,21 @@ inline void finish_rows(const AttentionTile& tile, const AttentionState& state) 
   }
 }
 
-template <bool kSubnormals>
+template <class Decoding>
 inline void finish_state(const AttentionTile& tile, const AttentionState& state) {
-  visit_cache<kSubnormals>(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
+  visit_cache<Decoding>(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
 }
 
 }  // namespace lanes
 
-template <bool kSubnormals>
+template <class Decoding>
 inline constexpr AttentionKernels kAttentionKernelsOf = {
-    .prepare = lanes::copy_any_queries<kSubnormals>,
-    .partition = lanes::attend_any_partition<kSubnormals>,
+    .prepare = lanes::copy_any_queries<Decoding>,
+    .partition = lanes::attend_any_partition<Decoding>,
     .merge = lanes::merge_states,
-    .finish = lanes::finish_state<kSubnormals>,
+    .finish = lanes::finish_state<Decoding>,
 };
-inline constexpr AttentionKernels kAttentionKernels = kAttentionKernelsOf<true>;
-inline constexpr AttentionKernels kNormalAttentionKernels = kAttentionKernelsOf<false>;
+inline constexpr AttentionKernels kAttentionKernels = kAttentionKernelsOf<lanes::DecodedInPlace>;
+inline constexpr AttentionKernels kNormalAttentionKernels = kAttentionKernelsOf<lanes::DecodedBySteps>;
 
 }  // namespace octet::OCTET_ISA

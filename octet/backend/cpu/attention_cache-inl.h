@@ -44,17 +44,17 @@ inline Place place_of(const AttentionTile& tile, int64_t position) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 
-/// Types for the codes of float8_e4m3 and float8_e5m2 that are to become no subnormal float32.
-struct NormalE4M3 {
-  uint8_t bits;
-};
-struct NormalE5M2 {
+/// For the codes of float8_e4m3 (kMantissa 3) and float8_e5m2 (2) that are to become no subnormal float32.
+/// `Decoding` makes them bfloat16: see normal_lanes-inl.h. From there on they are used as a cache of those
+/// is.
+template <class Decoding, int kMantissa>
+struct NormalCode {
   uint8_t bits;
 };
 template <class T>
-inline constexpr bool kIsNormalCode = __is_same(T, NormalE4M3) || __is_same(T, NormalE5M2);
-template <class T>
-inline constexpr int kMantissaOf = __is_same(T, NormalE4M3) ? 3 : 2;
+inline constexpr bool kIsNormalCode = false;
+template <class Decoding, int kMantissa>
+inline constexpr bool kIsNormalCode<NormalCode<Decoding, kMantissa>> = true;
 
 /// A register full of the cache: vector p has its elements p, p + kVectors, p + 2 * kVectors, ...
 template <class T>
@@ -99,24 +99,9 @@ template <>
 struct Group<float8_e5m2> : CodeGroup<5> {
   using CodeGroup::CodeGroup;
 };
-template <int kMantissa>
-struct NormalGroup {
+template <class Decoding, int kMantissa>
+struct Group<NormalCode<Decoding, kMantissa>> {
   static constexpr int kVectors = 4;
-  NormalHalves halves;
-  [[gnu::always_inline]] explicit NormalGroup(const void* from)
-      : halves(normal_halves<kMantissa>(load<Bytes>(from))) {}
-  [[gnu::always_inline]] F32 vector(int p) const {
-    const I32 pairs = (I32)(p % 2 == 0 ? halves.even : halves.odd);
-    return as_float(p < 2 ? pairs << 16 : pairs & static_cast<int32_t>(0xffff0000U));
-  }
-};
-template <>
-struct Group<NormalE4M3> : NormalGroup<3> {
-  using NormalGroup::NormalGroup;
-};
-template <>
-struct Group<NormalE5M2> : NormalGroup<2> {
-  using NormalGroup::NormalGroup;
 };
 
 /// The same value in all lanes, in memory.
@@ -161,7 +146,7 @@ template <class T, int p>
   }
 }
 
-/// The powers of two that stand in for those of CodeGroup and NormalGroup: what queries and weights
+/// The powers of two that stand in for those of CodeGroup and NormalCode: what queries and weights
 /// (2^kWeight) are multiplied with, so that no product is too small or too large for float32, and what gives
 /// scores and outputs their own size.
 template <class T>
@@ -181,12 +166,12 @@ template <>
 struct Units<float8_e5m2> : CodeUnits {
   static constexpr float kScore = 0x1p72F, kOut = 0x1p48F;
 };
-template <>
-struct Units<NormalE4M3> : CodeUnits {
+template <class Decoding>
+struct Units<NormalCode<Decoding, 3>> : CodeUnits {
   static constexpr float kScore = 0x1p64F, kOut = 0x1p40F;
 };
-template <>
-struct Units<NormalE5M2> : CodeUnits {
+template <class Decoding>
+struct Units<NormalCode<Decoding, 2>> : CodeUnits {
   static constexpr float kScore = 0x1p40F, kOut = 0x1p16F;
 };
 /// From here on a scale times 2^kWeight may be too large: such values are scaled themselves.
@@ -197,8 +182,6 @@ template <class T>
 [[gnu::always_inline]] inline F32 widen_in_order(const T* from) {
   if constexpr (sizeof(T) > 1) {
     return widen(from);
-  } else if constexpr (kIsNormalCode<T>) {
-    return normal_values<kMantissaOf<T>>(load_signed_bytes(from) << 24);
   } else {
     constexpr int kExponentBits = __is_same(T, float8_e4m3) ? 4 : 5;
     return as_float((load_signed_bytes(from) << (16 + kExponentBits)) & CodeGroup<kExponentBits>::kKept);
@@ -243,6 +226,39 @@ inline void widen_vector(const T* from, int64_t head_dim, float* into) {
     d += kLanes;
   }
   for (; d < padded(head_dim); d += kLanes) save(into + d, F32{});
+}
+
+/// One vector of codes to a row of bfloat16, padded with zeros. In whole groups their order is such that groups
+/// of bfloat16 give the vectors of groups of codes; the rest stays in order.
+template <class Decoding, int kMantissa>
+inline void decode_vector(const NormalCode<Decoding, kMantissa>* from, int64_t head_dim, bfloat16* into) {
+  constexpr int64_t kGroup = 4 * kLanes;
+  const auto decode = [](const void* codes, void* to) __attribute__((always_inline)) {
+    const NormalHalves halves = Decoding::template halves<kMantissa>(load<Bytes>(codes));
+    __builtin_memcpy(to, &halves, sizeof(halves));
+  };
+  int64_t d = 0;
+  for (; d + kGroup <= head_dim; d += kGroup) decode(from + d, into + d);
+  if (d == head_dim) return;
+  NormalCode<Decoding, kMantissa> codes[kGroup] = {};
+  bfloat16 last[kGroup];
+  for (int place = 0; d + place < head_dim; ++place) codes[code_at(place)] = from[d + place];
+  decode(codes, last);
+  __builtin_memcpy(static_cast<void*>(into + d), last,
+                   static_cast<size_t>(padded(head_dim) - d) * sizeof(bfloat16));
+}
+template <class Decoding, int kMantissa>
+inline void widen_vector(const NormalCode<Decoding, kMantissa>* from, int64_t head_dim, float* into) {
+  constexpr int64_t kGroup = 4 * kLanes;
+  bfloat16 part[kGroup];
+  int64_t d = 0;
+  for (; d + kGroup <= head_dim; d += kGroup) {
+    decode_vector(from + d, kGroup, part);
+    widen_vector(part, kGroup, into + d);
+  }
+  if (d == head_dim) return;
+  decode_vector(from + d, head_dim - d, part);
+  for (int64_t i = 0; d + i < padded(head_dim); i += kLanes) save(into + d + i, widen_in_order(part + i));
 }
 
 /// Widens the vectors of a chunk, block by block of the cache; those needed next are asked for meanwhile: the
@@ -316,6 +332,7 @@ struct WidenedRows {
 template <class T>
 struct CachedRows {
   using Element = T;
+  using Stored = T;
   const T* first;  // of key `begin` of the chunk
   int64_t begin;
   int64_t head_dim;
@@ -326,22 +343,38 @@ struct CachedRows {
   [[nodiscard]] int64_t grouped_size() const { return grouped<T>(head_dim); }
 };
 
+/// Codes decoded to rows of bfloat16 in memory, padded with zeros. One element before them can be read.
+template <class T>
+struct DecodedRows {
+  using Element = bfloat16;
+  using Stored = T;
+  const bfloat16* first;  // of key `begin` of the chunk
+  int64_t begin;
+  int64_t head_dim;
+  const std::byte* ahead;
+
+  [[gnu::always_inline]] const bfloat16* vector(int64_t j) const { return first + (j - begin) * stride(); }
+  [[nodiscard]] int64_t stride() const { return widened_stride(padded(head_dim)); }
+  [[nodiscard]] int64_t grouped_size() const { return grouped<T>(head_dim); }
+};
+
 /// Asks for what is needed next in steps, from `element` of it on.
 template <class Rows>
 struct Asking {
   Asking(const Rows& /*rows*/, bool /*asks*/, int64_t /*element*/) {}
   [[gnu::always_inline]] void next(int64_t /*elements*/) {}
 };
-template <class T>
-struct Asking<CachedRows<T>> {
+template <class Rows>
+  requires requires(const Rows& rows) { rows.ahead; }
+struct Asking<Rows> {
+  static constexpr int64_t kBytes = sizeof(typename Rows::Stored);
   const std::byte* at;
   int64_t size = 0;
-  [[gnu::always_inline]] Asking(const CachedRows<T>& rows, bool asks, int64_t element)
-      : at(asks ? rows.ahead + element * static_cast<int64_t>(sizeof(T))
-                : reinterpret_cast<const std::byte*>(rows.first)),
-        size(asks ? sizeof(T) : 0) {}
+  [[gnu::always_inline]] Asking(const Rows& rows, bool asks, int64_t element)
+      : at(asks ? rows.ahead + element * kBytes : reinterpret_cast<const std::byte*>(rows.first)),
+        size(asks ? kBytes : 0) {}
   [[gnu::always_inline]] void next(int64_t elements) {
-    prefetch_bytes(at, elements * static_cast<int64_t>(sizeof(T)));
+    prefetch_bytes(at, elements * kBytes);
     at += elements * size;
   }
 };
@@ -351,11 +384,39 @@ struct Asking<CachedRows<T>> {
 /// what is asked for while they are busy, the more readily the further from the first cache.
 template <class T>
 [[gnu::always_inline]] inline void ask_before(const std::byte* first) {
-  if constexpr (sizeof(T) <= 2) __builtin_prefetch(first - 1, 0, 3);
+  if constexpr (sizeof(T) <= 2 && !kIsNormalCode<T>) __builtin_prefetch(first - 1, 0, 3);
 }
 
-/// Calls body(part, rows) for the keys or values of a chunk, block by block of the cache. `spare` takes the
-/// vectors that the cache begins with, before which nothing can be read.
+/// The rows of `count` vectors of the cache from number `vector` on, keys `begin` and after of their chunk:
+/// used where they lie, but for those that the cache begins with, before which nothing can be read. `spare`
+/// takes a copy of those.
+template <class T>
+inline CachedRows<T> rows_of_cache(const AttentionTile& tile, const std::byte* data, int64_t vector,
+                                   int64_t begin, int64_t count, const std::byte* ahead, float* spare) {
+  const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
+  const std::byte* first = data + vector * bytes;
+  if (vector == 0) {
+    __builtin_memcpy(spare + kLanes, first, static_cast<size_t>(count * bytes));
+    first = reinterpret_cast<const std::byte*>(spare + kLanes);
+  }
+  return {reinterpret_cast<const T*>(first), begin, tile.head_dim, ahead};
+}
+/// The same of codes to be decoded, into `spare`.
+template <class T>
+  requires kIsNormalCode<T>
+inline DecodedRows<T> rows_of_cache(const AttentionTile& tile, const std::byte* data, int64_t vector,
+                                    int64_t begin, int64_t count, const std::byte* ahead, float* spare) {
+  auto* first = reinterpret_cast<bfloat16*>(spare + kLanes);
+  const DecodedRows<T> rows = {first, begin, tile.head_dim, ahead};
+  const T* codes = reinterpret_cast<const T*>(data) + vector * tile.head_dim;
+  for (int64_t j = 0; j < count; ++j, codes += tile.head_dim) {
+    decode_vector(codes, tile.head_dim, first + j * rows.stride());
+  }
+  return rows;
+}
+
+/// Calls body(part, rows) for the keys or values of a chunk, block by block of the cache. `spare` is for
+/// vectors that are not used where they lie.
 template <class T, class Body>
 inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, const std::byte* data,
                        float* spare, Body&& body) {
@@ -365,14 +426,9 @@ inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, cons
     const int64_t position = chunk * kChunkKeys + j;
     const auto [vector, left] = place_of(tile, position);
     const int64_t end = j + left < span.end ? j + left : span.end;
-    const std::byte* first = data + vector * bytes;
-    if (vector == 0) {
-      __builtin_memcpy(spare + kLanes, first, static_cast<size_t>((end - j) * bytes));
-      first = reinterpret_cast<const std::byte*>(spare + kLanes);
-    }
     const std::byte* ahead = data + place_of(tile, position + ahead_by).vector * bytes;
     ask_before<T>(ahead);
-    body(Span{j, end}, CachedRows<T>{reinterpret_cast<const T*>(first), j, tile.head_dim, ahead});
+    body(Span{j, end}, rows_of_cache<T>(tile, data, vector, j, end - j, ahead, spare));
     ask_before<T>(ahead);
     j = end;
   }

@@ -5,27 +5,34 @@
 
 #include <cstring>
 
+#include "octet/backend/cpu/ask_streams-inl.h"
 #include "octet/backend/cpu/ceiling_kernels.h"
 
 namespace octet::OCTET_ISA {
 namespace {
 
+/// `kStreams`: what is needed next is asked for in several places at once.
+template <bool kStreams>
 inline uint64_t read_all(const std::byte* data, int64_t bytes) {
-  constexpr int kStreams = 8;
-  constexpr int64_t kStep = kStreams * kLanes * 4;
-  I32 seen[kStreams];
-#pragma GCC unroll 16
-  for (int i = 0; i < kStreams; ++i) seen[i] = set1(int32_t{0});
+  constexpr int kVectors = 512 / (kLanes * 4);
+  constexpr int64_t kStep = kVectors * kLanes * 4;
+  I32 seen[8];
+#pragma GCC unroll 8
+  for (I32& each : seen) each = set1(int32_t{0});
   int64_t at = 0;
   for (; at + kStep <= bytes; at += kStep) {
-#pragma GCC unroll 16
-    for (int i = 0; i < kStreams; ++i) {
-      if ((i * kLanes * 4) % 64 == 0) prefetch(data + at + i * kLanes * 4 + 4096);
-      seen[i] = bit_or(seen[i], load_lanes(data + at + i * kLanes * 4));
+    if constexpr (kStreams) {
+      ask_in_streams(data + at);
+      ask_in_streams(data + at + kStep / 2);
+    }
+#pragma GCC unroll 64
+    for (int i = 0; i < kVectors; ++i) {
+      if (!kStreams && (i * kLanes * 4) % 64 == 0) prefetch(data + at + i * kLanes * 4 + 4096);
+      seen[i % 8] = bit_or(seen[i % 8], load_lanes(data + at + i * kLanes * 4));
     }
   }
-#pragma GCC unroll 16
-  for (int i = 1; i < kStreams; ++i) seen[0] = bit_or(seen[0], seen[i]);
+#pragma GCC unroll 8
+  for (int i = 1; i < 8; ++i) seen[0] = bit_or(seen[0], seen[i]);
   alignas(64) uint64_t words[sizeof(I32) / 8];
   store_lanes(words, seen[0]);
   uint64_t result = 0;
@@ -74,7 +81,10 @@ inline int64_t multiply_f32(int64_t rounds, float* sink) {
 
 }  // namespace
 
-inline constexpr CeilingKernels kCeilingKernels = {
-    .read = read_all, .copy = copy_all, .f32_multiply = multiply_f32, .bf16_multiply = nullptr};
+inline constexpr CeilingKernels kCeilingKernels = {.read = read_all<false>,
+                                                   .read_streams = read_all<true>,
+                                                   .copy = copy_all,
+                                                   .f32_multiply = multiply_f32,
+                                                   .bf16_multiply = nullptr};
 
 }  // namespace octet::OCTET_ISA

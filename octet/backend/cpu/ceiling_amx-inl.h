@@ -61,7 +61,8 @@ inline int64_t multiply_read_tiles_of_bf16(int64_t rounds, float* sink) {
 
 }  // namespace
 
-inline constexpr CeilingKernels kCeilingKernelsAmx = {.read = read_all,
+inline constexpr CeilingKernels kCeilingKernelsAmx = {.read = read_all<false>,
+                                                      .read_streams = read_all<true>,
                                                       .copy = copy_all,
                                                       .f32_multiply = multiply_f32,
                                                       .bf16_multiply = multiply_tiles_of_bf16,

@@ -18,7 +18,10 @@ inline int64_t multiply_bf16(int64_t rounds, float* sink) {
 
 }  // namespace
 
-inline constexpr CeilingKernels kCeilingKernelsBf16 = {
-    .read = read_all, .copy = copy_all, .f32_multiply = multiply_f32, .bf16_multiply = multiply_bf16};
+inline constexpr CeilingKernels kCeilingKernelsBf16 = {.read = read_all<false>,
+                                                       .read_streams = read_all<true>,
+                                                       .copy = copy_all,
+                                                       .f32_multiply = multiply_f32,
+                                                       .bf16_multiply = multiply_bf16};
 
 }  // namespace octet::OCTET_ISA

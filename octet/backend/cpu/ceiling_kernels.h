@@ -10,6 +10,8 @@ namespace octet {
 struct CeilingKernels {
   /// Reads every byte once and returns something that depends on all of them.
   uint64_t (*read)(const std::byte* data, int64_t bytes);
+  /// The same in an order that suits memories which give more when they are read in several places at once.
+  uint64_t (*read_streams)(const std::byte* data, int64_t bytes);
   /// Copies past the caches where the instruction set can; both sides aligned to 64 bytes, `bytes` a multiple
   /// of 64.
   void (*copy)(const std::byte* from, std::byte* into, int64_t bytes);

@@ -35,11 +35,15 @@ double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
       tasks_.push_back(piece.subspan(at, std::min(kTaskBytes, piece.size() - at)));
     }
   }
+  return std::min(sweep_seconds(kernels_.read), sweep_seconds(kernels_.read_streams));
+}
+
+double Ceilings::sweep_seconds(Read read) {
   return seconds_of(clock_, [&] {
     threads_.parallel_for(static_cast<int64_t>(tasks_.size()), [&](int64_t i, int worker) {
       const ByteSpan task = tasks_[static_cast<size_t>(i)];
       sinks_[static_cast<size_t>(worker * kLineWords)] +=
-          kernels_.read(task.data(), static_cast<int64_t>(task.size()));
+          read(task.data(), static_cast<int64_t>(task.size()));
     });
   });
 }

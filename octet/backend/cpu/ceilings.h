@@ -39,8 +39,8 @@ class Ceilings {
   /// Throws ConfigError when the machine lacks `isa`.
   Ceilings(CpuIsa isa, ThreadPool& threads, Stopwatch clock = Stopwatch::kWall);
 
-  /// Seconds that one sweep over all bytes of `pieces` takes: the least that decoding one token with these
-  /// weights can.
+  /// Seconds that one sweep over all bytes of `pieces` takes, in the faster of two orders: the least that
+  /// decoding one token with these weights can.
   [[nodiscard]] double read_seconds(std::span<const ByteSpan> pieces);
   /// Seconds to copy `bytes` (a multiple of 64) between buffers aligned to 64 bytes: reading and writing.
   [[nodiscard]] double copy_seconds(const std::byte* from, std::byte* into, int64_t bytes);
@@ -53,6 +53,9 @@ class Ceilings {
   [[nodiscard]] double bf16_flops_from_cache(double seconds = 0.005);
 
  private:
+  using Read = uint64_t (*)(const std::byte* data, int64_t bytes);
+  /// Of one sweep over tasks_.
+  [[nodiscard]] double sweep_seconds(Read read);
   using Multiply = int64_t (*)(int64_t rounds, float* sink);
   [[nodiscard]] double flops(Multiply multiply, double seconds);
 

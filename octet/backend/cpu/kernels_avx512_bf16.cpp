@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// The kernels compiled for avx512_bf16: see kernels.h for what may be included here.
 #include "octet/backend/cpu/lanes_avx512.h"
+#include "octet/backend/cpu/normal_tables_avx512.h"
 #include "octet/backend/cpu/simd_avx512_bf16.h"
 // The kernels, written once over the functions of simd_<isa>.h and lanes_<isa>.h.
 #include "octet/backend/cpu/attention-inl.h"
@@ -23,7 +24,7 @@ const Kernels& kernels_avx512_bf16() {
       .transposed = OCTET_ISA::kTransposedKernels,
       .ceiling = OCTET_ISA::kCeilingKernelsBf16,
       .without_subnormals = {.multiply = OCTET_ISA::kNormalPanels,
-                             .attention = OCTET_ISA::kNormalAttentionKernels,
+                             .attention = OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::DecodedByTables>,
                              .transposed = OCTET_ISA::kNormalTransposedKernels},
   };
   return kTable;

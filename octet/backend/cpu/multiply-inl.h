@@ -8,6 +8,7 @@
 
 #include <utility>
 
+#include "octet/backend/cpu/ask_streams-inl.h"
 #include "octet/backend/cpu/multiply_chunks-inl.h"
 #include "octet/backend/cpu/multiply_formats-inl.h"
 #include "octet/backend/cpu/multiply_kernels.h"
@@ -30,17 +31,26 @@ enum class From { kPanel, kDecoded };
 template <int V, From kFrom>
 inline constexpr int64_t kGroupBytes = kFrom == From::kPanel ? kCellBytes : V * kLanes * 4;
 
+/// Whether lines are asked for in streams where a pass takes whole groups in order.
+template <class W>
+inline constexpr bool kAsksInStreams = false;
+template <class W>
+  requires requires { W::kAsksInStreams; }
+inline constexpr bool kAsksInStreams<W> = W::kAsksInStreams;
+
 /// One token: group by group, the vectors of rows one after another, the group's cells of x in registers.
 template <class W, int V, From kFrom>
 [[gnu::always_inline]] inline void multiply_one(Run run, F32 (&sum)[V], Specials& specials) {
+  constexpr bool kStreams = kAsksInStreams<W> && kFrom == From::kPanel && V * kLanes * 4 == kCellBytes;
   for (int64_t g = 0; g < run.groups; ++g) {
+    if constexpr (kStreams) ask_in_streams(run.weights);
     typename W::Operand cells[W::kCells];
 #pragma GCC unroll 4
     for (int j = 0; j < W::kCells; ++j) cells[j] = W::broadcast(run.x + j * 4);
 #pragma GCC unroll 16
     for (int v = 0; v < V; ++v) {
       const std::byte* at = run.weights + v * kLanes * 4;
-      if ((v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
+      if (!kStreams && (v * kLanes * 4) % 64 == 0) prefetch(at + kPrefetchBytes);
       const I32 lanes = load_lanes(at);
       if constexpr (W::kHasSpecials) specials.see(lanes);
       const typename W::Prepared prepared = W::prepare(lanes);

@@ -11,6 +11,7 @@
 
 #include <type_traits>
 
+#include "octet/backend/cpu/ask_streams-inl.h"
 #include "octet/backend/cpu/multiply_bf16-inl.h"
 
 namespace octet::OCTET_ISA {
@@ -20,8 +21,6 @@ namespace {
 inline constexpr int64_t kStepCells = 16;
 inline constexpr int64_t kStepBytes = kStepCells * kCellBytes;  // of a panel
 inline constexpr int64_t kTileRows = 16;
-/// How far ahead of the decoding a line of weights is asked for.
-inline constexpr int64_t kStepAhead = 8192;
 /// Of the second cache, for packed rows of x.
 inline constexpr int64_t kRowsInCache = int64_t{5} << 18;
 
@@ -110,16 +109,17 @@ struct SumTiles {
   }
 };
 
-/// The groups of a step, V tiles of rows, as cells at `into`; zeros behind those that are not there. Lines
-/// that are needed later are asked for.
+/// The groups of a step, V tiles of rows, as cells at `into`; zeros behind those that are not there. `asks`:
+/// for what is needed later.
 template <class W, int V>
-[[gnu::always_inline]] inline void decode_step(const std::byte* weights, int64_t groups, std::byte* into) {
+[[gnu::always_inline]] inline void decode_step(const std::byte* weights, int64_t groups, bool asks,
+                                               std::byte* into) {
   using Cells = CellTiles<W, V>;
   for (int64_t g = 0; g < groups; ++g) {
+    if (asks) ask_in_streams(weights + g * kCellBytes);
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       const std::byte* at = weights + g * kCellBytes + v * kTileRowBytes;
-      prefetch_near(at + kStepAhead);
       const I32 lanes = load_lanes(at);
 #pragma GCC unroll 4
       for (int j = 0; j < W::kCells; ++j)
@@ -135,17 +135,17 @@ template <class W, int V>
 /// to be filled up.
 template <class W, int V>
 [[gnu::always_inline]] inline const std::byte* cells_of_step(const std::byte* weights, int64_t groups,
-                                                             std::byte* spare) {
+                                                             bool asks, std::byte* spare) {
   if constexpr (CellTiles<W, V>::kInPlace) {
     if (groups == kStepCells) {
+      if (asks) {
 #pragma GCC unroll 16
-      for (int64_t g = 0; g < kStepCells; ++g) {
-        for (int v = 0; v < V; ++v) prefetch_near(weights + g * kCellBytes + v * kTileRowBytes + kStepAhead);
+        for (int64_t g = 0; g < kStepCells; ++g) ask_in_streams(weights + g * kCellBytes);
       }
       return weights;
     }
   }
-  decode_step<W, V>(weights, groups, spare);
+  decode_step<W, V>(weights, groups, asks, spare);
   return spare;
 }
 
@@ -189,7 +189,8 @@ template <class W, int kTokens, int kRowTiles>
     std::byte* other = c.decoded + kStepBytes;
     const auto next = [&]() __attribute__((always_inline)) {
       const int64_t groups = left < kGroups ? left : kGroups;
-      const std::byte* cells = cells_of_step<W, kRowTiles>(weights, groups, spare);
+      // The first pass over the groups asks for all of their lines.
+      const std::byte* cells = cells_of_step<W, kRowTiles>(weights, groups, row == 0, spare);
       std::swap(spare, other);
       weights += groups * kCellBytes;
       left -= groups;
@@ -224,7 +225,7 @@ inline Steps steps_of(const Chunk& c, const Piece& piece) {
   for (int64_t g = 0; g < piece.groups; g += kGroups, ++steps.count, decoded += kStepBytes) {
     const int64_t left = piece.groups - g;
     steps.last = cells_of_step<W, kRows / kTileRows>(piece.weights + g * kCellBytes,
-                                                     left < kGroups ? left : kGroups, decoded);
+                                                     left < kGroups ? left : kGroups, true, decoded);
     if (g == 0) steps.cells = steps.last;
   }
   return steps;

@@ -33,4 +33,8 @@ struct NormalAddends {
 template <int kMantissa>
 inline constexpr NormalAddends<kMantissa> kNormalAddends;
 
+/// Where that byte is in a bfloat16: shifted to the left by this.
+template <int kMantissa>
+inline constexpr int kHalfPlace = 7 - kMantissa;
+
 }  // namespace octet::OCTET_ISA

@@ -19,20 +19,33 @@ template <int kMantissa>
   return as_float(as_int(min(size, other)) | (lanes & static_cast<int32_t>(0x80000000U)));
 }
 
-/// Of a register full of codes: bfloat16, those of the first of each two bytes and those of the second.
+/// Of a register full of codes: bfloat16, those of the first two of each four bytes and those of the others.
 struct NormalHalves {
-  Halves even;
-  Halves odd;
+  Halves first;
+  Halves second;
 };
-template <int kMantissa>
-[[gnu::always_inline]] inline NormalHalves normal_halves(Bytes codes) {
-  using Addends = NormalAddends<kMantissa>;
-  constexpr int kPlace = 7 - kMantissa;
-  const Bytes sizes = codes & 0x7f;
-  const Bytes index = sizes < Addends::kLeast ? sizes : Bytes{} + static_cast<uint8_t>(Addends::kLeast);
-  const auto bits = (Halves)(sizes + lookup(repeat16(kNormalAddends<kMantissa>.of), index));
-  const auto signs = (Halves)(codes & 0x80);
-  return {((bits & 0xff) << kPlace) | (signs << 8), ((bits >> 8) << kPlace) | (signs & 0xff00)};
+/// Which code is at place `place` of NormalHalves.
+constexpr int code_at(int place) {
+  constexpr int kHalf = 2 * kLanes;
+  return place % kHalf / 2 * 4 + place / kHalf * 2 + place % 2;
 }
+/// The order in which low_bytes takes those of `first` and high_bytes those of `second`.
+inline Bytes pairs_of_fours(Bytes codes) {
+  alignas(16) static constexpr uint8_t kOrder[16] = {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15};
+  return lookup(codes, repeat16(kOrder));
+}
+struct DecodedBySteps {
+  template <int kMantissa>
+  [[gnu::always_inline]] static NormalHalves halves(Bytes codes) {
+    using Addends = NormalAddends<kMantissa>;
+    constexpr int kPlace = 8 - kHalfPlace<kMantissa>;  // bytes come in the upper half of 16 bits
+    const Bytes packed = pairs_of_fours(codes);
+    const Bytes sizes = packed & 0x7f;
+    const Bytes index = sizes < Addends::kLeast ? sizes : Bytes{} + static_cast<uint8_t>(Addends::kLeast);
+    const Bytes bits = sizes + lookup(repeat16(kNormalAddends<kMantissa>.of), index);
+    return {(low_bytes(bits) >> kPlace) | (low_bytes(packed) & 0x8000),
+            (high_bytes(bits) >> kPlace) | (high_bytes(packed) & 0x8000)};
+  }
+};
 
 }  // namespace octet::OCTET_ISA::lanes
