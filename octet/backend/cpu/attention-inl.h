@@ -23,7 +23,7 @@ inline Span seen_keys(const AttentionTile& tile, int64_t index) {
 
 /// Chunks whose vectors are used from the cache, one after the other. The values of a chunk are added after
 /// the next one's keys are scored: so nothing waits for the last scores to become weights, or for those.
-template <class T>
+template <class T, class Order>
 class ChunksFromCache {
  public:
   ChunksFromCache(const AttentionTile& tile, const AttentionScratch& scratch, const AttentionState& state)
@@ -36,8 +36,8 @@ class ChunksFromCache {
   }
   void score(int64_t chunk, Span all) {
     const AttentionScratch& scratch = scratch_[chunk % 2];
-    for_blocks<T>(tile_, chunk, all, tile_.keys, scratch.keys,
-                  [&](Span part, const auto& rows) { score_chunk(tile_, scratch, part, rows); });
+    for_blocks<T, Order>(tile_, chunk, all, tile_.keys, scratch.keys,
+                         [&](Span part, const auto& rows) { score_chunk(tile_, scratch, part, rows); });
   }
   void make_weights(int64_t chunk, Span all, const ChunkScales& scales) {
     soften<T>(tile_, chunk, scratch_[chunk % 2], scales, state_);
@@ -50,7 +50,7 @@ class ChunksFromCache {
     const int64_t chunk = waiting_;
     waiting_ = -1;
     const AttentionScratch& scratch = scratch_[chunk % 2];
-    for_blocks<T>(tile_, chunk, keys_, tile_.values, scratch.values, [&](Span part, const auto& rows) {
+    for_blocks<T, Order>(tile_, chunk, keys_, tile_.values, scratch.values, [&](Span part, const auto& rows) {
       add_chunk(tile_, chunk, scratch, state_, part, {0, padded(tile_.head_dim)}, rows);
     });
   }
@@ -128,7 +128,7 @@ inline void take_scales_in(const AttentionTile& tile, int64_t chunk, const Atten
   widen_scaled_values<T>(tile, chunk, scratch, all);
 }
 
-template <class T>
+template <class T, class Order>
 inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                              const AttentionState& state) {
   const Span seen = seen_keys(tile, index);
@@ -139,8 +139,8 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
   const auto values = static_cast<size_t>(tile.count * padded(tile.head_dim));
   __builtin_memset(state.out, 0, values * sizeof(float));
   if (seen.begin >= seen.end) return;
-  const bool suit = ChunksFromCache<T>::suit(tile);
-  ChunksFromCache<T> chunks(tile, scratch, state);
+  const bool suit = ChunksFromCache<T, Order>::suit(tile);
+  ChunksFromCache<T, Order> chunks(tile, scratch, state);
   for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {
     const Span all = span_in_chunk(seen.begin, seen.end, chunk);
     ChunkScales scales;
@@ -162,6 +162,13 @@ inline void attend_partition(const AttentionTile& tile, int64_t index, const Att
 /// Codes as they lie, which makes subnormal float32 of some.
 struct DecodedInPlace {};
 
+/// How a cache is read: how its codes are decoded, and in which Order its lines are asked for.
+template <class HowDecoded, class HowAsked>
+struct Reading {
+  using Decoding = HowDecoded;
+  using Order = HowAsked;
+};
+
 /// body.operator()<T>() for how elements of the cache are decoded.
 template <class Decoding, class Body>
 inline void visit_cache(DType dtype, Body&& body) {
@@ -176,15 +183,16 @@ inline void visit_cache(DType dtype, Body&& body) {
   }
 }
 
-template <class Decoding>
+template <class How>
 inline void attend_any_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                                  const AttentionState& state) {
-  visit_cache<Decoding>(tile.dtype, [&]<class T>() { attend_partition<T>(tile, index, scratch, state); });
+  visit_cache<typename How::Decoding>(
+      tile.dtype, [&]<class T>() { attend_partition<T, typename How::Order>(tile, index, scratch, state); });
 }
 
-template <class Decoding>
+template <class How>
 inline void copy_any_queries(const AttentionTile& tile, const AttentionScratch& scratch) {
-  visit_cache<Decoding>(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
+  visit_cache<typename How::Decoding>(tile.dtype, [&]<class T>() { copy_queries<T>(tile, scratch.q); });
 }
 
 inline void merge_states(const AttentionTile& tile, const AttentionState& part, const AttentionState& into) {
@@ -215,21 +223,23 @@ inline void finish_rows(const AttentionTile& tile, const AttentionState& state) 
   }
 }
 
-template <class Decoding>
+template <class How>
 inline void finish_state(const AttentionTile& tile, const AttentionState& state) {
-  visit_cache<Decoding>(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
+  visit_cache<typename How::Decoding>(tile.dtype, [&]<class T>() { finish_rows<T>(tile, state); });
 }
 
 }  // namespace lanes
 
-template <class Decoding>
+template <class How>
 inline constexpr AttentionKernels kAttentionKernelsOf = {
-    .prepare = lanes::copy_any_queries<Decoding>,
-    .partition = lanes::attend_any_partition<Decoding>,
+    .prepare = lanes::copy_any_queries<How>,
+    .partition = lanes::attend_any_partition<How>,
     .merge = lanes::merge_states,
-    .finish = lanes::finish_state<Decoding>,
+    .finish = lanes::finish_state<How>,
 };
-inline constexpr AttentionKernels kAttentionKernels = kAttentionKernelsOf<lanes::DecodedInPlace>;
-inline constexpr AttentionKernels kNormalAttentionKernels = kAttentionKernelsOf<lanes::DecodedBySteps>;
+inline constexpr AttentionKernels kAttentionKernels =
+    kAttentionKernelsOf<lanes::Reading<lanes::DecodedInPlace, lanes::AskedInOrder>>;
+inline constexpr AttentionKernels kNormalAttentionKernels =
+    kAttentionKernelsOf<lanes::Reading<lanes::DecodedBySteps, lanes::AskedInOrder>>;
 
 }  // namespace octet::OCTET_ISA

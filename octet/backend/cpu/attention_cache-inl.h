@@ -228,14 +228,20 @@ inline void widen_vector(const T* from, int64_t head_dim, float* into) {
   for (; d < padded(head_dim); d += kLanes) save(into + d, F32{});
 }
 
-/// One vector of codes to a row of bfloat16, padded with zeros. In whole groups their order is such that groups
-/// of bfloat16 give the vectors of groups of codes; the rest stays in order.
+[[gnu::always_inline]] inline void save_halves(bfloat16* into, Halves value) {
+  __builtin_memcpy(static_cast<void*>(into), &value, sizeof(value));
+}
+
+/// One vector of codes to a row of bfloat16, padded with zeros. In whole groups their order is such that
+/// groups of bfloat16 give the vectors of groups of codes; the rest stays in order.
 template <class Decoding, int kMantissa>
-inline void decode_vector(const NormalCode<Decoding, kMantissa>* from, int64_t head_dim, bfloat16* into) {
+[[gnu::always_inline]] inline void decode_vector(const NormalCode<Decoding, kMantissa>* from,
+                                                 int64_t head_dim, bfloat16* into) {
   constexpr int64_t kGroup = 4 * kLanes;
-  const auto decode = [](const void* codes, void* to) __attribute__((always_inline)) {
-    const NormalHalves halves = Decoding::template halves<kMantissa>(load<Bytes>(codes));
-    __builtin_memcpy(to, &halves, sizeof(halves));
+  const auto decode = [](const void* codes, bfloat16* to) __attribute__((always_inline)) {
+    const auto [first, second] = Decoding::template halves<kMantissa>(load<Bytes>(codes));
+    save_halves(to, first);
+    save_halves(to + kGroup / 2, second);
   };
   int64_t d = 0;
   for (; d + kGroup <= head_dim; d += kGroup) decode(from + d, into + d);
@@ -327,16 +333,36 @@ struct WidenedRows {
   [[nodiscard]] int64_t grouped_size() const { return size; }
 };
 
+/// Where the lines of what is needed next are asked for: one after another,
+struct AskedInOrder {
+  static const std::byte* line(const std::byte* all, int64_t offset, int64_t /*size*/) {
+    return all + offset;
+  }
+};
+/// or in each quarter of all `size` bytes in turn. See ask_streams-inl.h.
+struct AskedInQuarters {
+  static const std::byte* line(const std::byte* all, int64_t offset, int64_t size) {
+    return all + (offset >> 2 & ~int64_t{63}) + (offset >> 6 & 3) * (size >> 2);
+  }
+};
+
+/// What is needed next.
+struct Ahead {
+  const std::byte* data;
+  int64_t size;
+};
+
 /// The same where they lie in the cache, those of one block, widened at each use: bit for bit what
 /// widen_chunk makes of them. Their size is a multiple of kHeadPadding. Three bytes before them can be read.
-template <class T>
+template <class T, class Order>
 struct CachedRows {
   using Element = T;
   using Stored = T;
+  using Asked = Order;
   const T* first;  // of key `begin` of the chunk
   int64_t begin;
   int64_t head_dim;
-  const std::byte* ahead;  // what is needed next: asked for meanwhile
+  Ahead ahead;  // asked for meanwhile
 
   [[gnu::always_inline]] const T* vector(int64_t j) const { return first + (j - begin) * head_dim; }
   [[nodiscard]] int64_t stride() const { return head_dim; }
@@ -344,14 +370,15 @@ struct CachedRows {
 };
 
 /// Codes decoded to rows of bfloat16 in memory, padded with zeros. One element before them can be read.
-template <class T>
+template <class T, class Order>
 struct DecodedRows {
   using Element = bfloat16;
   using Stored = T;
+  using Asked = Order;
   const bfloat16* first;  // of key `begin` of the chunk
   int64_t begin;
   int64_t head_dim;
-  const std::byte* ahead;
+  Ahead ahead;
 
   [[gnu::always_inline]] const bfloat16* vector(int64_t j) const { return first + (j - begin) * stride(); }
   [[nodiscard]] int64_t stride() const { return widened_stride(padded(head_dim)); }
@@ -368,14 +395,20 @@ template <class Rows>
   requires requires(const Rows& rows) { rows.ahead; }
 struct Asking<Rows> {
   static constexpr int64_t kBytes = sizeof(typename Rows::Stored);
-  const std::byte* at;
-  int64_t size = 0;
+  Ahead all;
+  int64_t offset = 0;
+  int64_t step = 0;  // for an element
   [[gnu::always_inline]] Asking(const Rows& rows, bool asks, int64_t element)
-      : at(asks ? rows.ahead + element * kBytes : reinterpret_cast<const std::byte*>(rows.first)),
-        size(asks ? kBytes : 0) {}
+      : all{reinterpret_cast<const std::byte*>(rows.first), 0} {
+    if (!asks) return;
+    all = rows.ahead;
+    offset = element * kBytes;
+    step = kBytes;
+  }
   [[gnu::always_inline]] void next(int64_t elements) {
-    prefetch_bytes(at, elements * kBytes);
-    at += elements * size;
+    for (int64_t i = 0; i < elements * kBytes; i += 64)
+      __builtin_prefetch(Rows::Asked::line(all.data, offset + i, all.size), 0, 2);
+    offset += elements * step;
   }
 };
 
@@ -390,9 +423,9 @@ template <class T>
 /// The rows of `count` vectors of the cache from number `vector` on, keys `begin` and after of their chunk:
 /// used where they lie, but for those that the cache begins with, before which nothing can be read. `spare`
 /// takes a copy of those.
-template <class T>
-inline CachedRows<T> rows_of_cache(const AttentionTile& tile, const std::byte* data, int64_t vector,
-                                   int64_t begin, int64_t count, const std::byte* ahead, float* spare) {
+template <class T, class Order>
+inline CachedRows<T, Order> rows_of_cache(const AttentionTile& tile, const std::byte* data, int64_t vector,
+                                          int64_t begin, int64_t count, Ahead ahead, float* spare) {
   const int64_t bytes = tile.head_dim * static_cast<int64_t>(sizeof(T));
   const std::byte* first = data + vector * bytes;
   if (vector == 0) {
@@ -402,12 +435,13 @@ inline CachedRows<T> rows_of_cache(const AttentionTile& tile, const std::byte* d
   return {reinterpret_cast<const T*>(first), begin, tile.head_dim, ahead};
 }
 /// The same of codes to be decoded, into `spare`.
-template <class T>
+template <class T, class Order>
   requires kIsNormalCode<T>
-inline DecodedRows<T> rows_of_cache(const AttentionTile& tile, const std::byte* data, int64_t vector,
-                                    int64_t begin, int64_t count, const std::byte* ahead, float* spare) {
+[[gnu::noinline]] DecodedRows<T, Order> rows_of_cache(const AttentionTile& tile, const std::byte* data,
+                                                      int64_t vector, int64_t begin, int64_t count,
+                                                      Ahead ahead, float* spare) {
   auto* first = reinterpret_cast<bfloat16*>(spare + kLanes);
-  const DecodedRows<T> rows = {first, begin, tile.head_dim, ahead};
+  const DecodedRows<T, Order> rows = {first, begin, tile.head_dim, ahead};
   const T* codes = reinterpret_cast<const T*>(data) + vector * tile.head_dim;
   for (int64_t j = 0; j < count; ++j, codes += tile.head_dim) {
     decode_vector(codes, tile.head_dim, first + j * rows.stride());
@@ -417,7 +451,7 @@ inline DecodedRows<T> rows_of_cache(const AttentionTile& tile, const std::byte* 
 
 /// Calls body(part, rows) for the keys or values of a chunk, block by block of the cache. `spare` is for
 /// vectors that are not used where they lie.
-template <class T, class Body>
+template <class T, class Order, class Body>
 inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, const std::byte* data,
                        float* spare, Body&& body) {
   const int64_t ahead_by = tile.end[tile.count - 1] < (chunk + 2) * kChunkKeys ? 0 : kChunkKeys;
@@ -426,10 +460,10 @@ inline void for_blocks(const AttentionTile& tile, int64_t chunk, Span span, cons
     const int64_t position = chunk * kChunkKeys + j;
     const auto [vector, left] = place_of(tile, position);
     const int64_t end = j + left < span.end ? j + left : span.end;
-    const std::byte* ahead = data + place_of(tile, position + ahead_by).vector * bytes;
-    ask_before<T>(ahead);
-    body(Span{j, end}, rows_of_cache<T>(tile, data, vector, j, end - j, ahead, spare));
-    ask_before<T>(ahead);
+    const Ahead ahead = {data + place_of(tile, position + ahead_by).vector * bytes, (end - j) * bytes};
+    ask_before<T>(ahead.data);
+    body(Span{j, end}, rows_of_cache<T, Order>(tile, data, vector, j, end - j, ahead, spare));
+    ask_before<T>(ahead.data);
     j = end;
   }
 }

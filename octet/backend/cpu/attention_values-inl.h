@@ -19,7 +19,7 @@ struct StripWork {
 /// more than sums that wait for each other.
 template <class Rows>
 constexpr int vectors_at_once(int queries) {
-  constexpr bool kLines = __is_same(Rows, CachedRows<float>);
+  constexpr bool kLines = __is_same(typename Rows::Element, float) && !__is_same(Rows, WidenedRows);
   if (queries >= 3) return queries == 6 || kLines ? 2 : 3;
   return queries == 2 ? 4 : kLanes == 16 ? 8 : 6;
 }

@@ -15,17 +15,25 @@
 #include "octet/backend/cpu/kernels.h"
 
 namespace octet {
+namespace {
+
+// Processors with AMX are Intel's.
+using Tables = OCTET_ISA::lanes::DecodedByTables;
+constexpr AttentionKernels kAttention =
+    OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::Reading<Tables, OCTET_ISA::lanes::AskedInQuarters>>;
+
+}  // namespace
 
 const Kernels& kernels_amx_bf16() {
   static constexpr Kernels kTable = {
       .multiply = OCTET_ISA::kMultiplyKernelsAmx,
       .quantize = OCTET_ISA::kQuantizeKernels,
       .elementwise = OCTET_ISA::kElementwiseKernels,
-      .attention = OCTET_ISA::kAttentionKernels,
+      .attention = kAttention,
       .transposed = OCTET_ISA::kTransposedKernels,
       .ceiling = OCTET_ISA::kCeilingKernelsAmx,
       .without_subnormals = {.multiply = OCTET_ISA::kNormalPanels,
-                             .attention = OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::DecodedByTables>,
+                             .attention = kAttention,
                              .transposed = OCTET_ISA::kNormalTransposedKernels},
   };
   return kTable;

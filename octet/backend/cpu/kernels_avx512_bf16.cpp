@@ -14,6 +14,13 @@
 #include "octet/backend/cpu/kernels.h"
 
 namespace octet {
+namespace {
+
+using Tables = OCTET_ISA::lanes::DecodedByTables;
+constexpr AttentionKernels kAttentionByTables =
+    OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::Reading<Tables, OCTET_ISA::lanes::AskedInOrder>>;
+
+}  // namespace
 
 const Kernels& kernels_avx512_bf16() {
   static constexpr Kernels kTable = {
@@ -24,7 +31,7 @@ const Kernels& kernels_avx512_bf16() {
       .transposed = OCTET_ISA::kTransposedKernels,
       .ceiling = OCTET_ISA::kCeilingKernelsBf16,
       .without_subnormals = {.multiply = OCTET_ISA::kNormalPanels,
-                             .attention = OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::DecodedByTables>,
+                             .attention = kAttentionByTables,
                              .transposed = OCTET_ISA::kNormalTransposedKernels},
   };
   return kTable;
