@@ -44,6 +44,14 @@ macro(octet_optimize_sanitized)
   endif()
 endmacro()
 
+# For programs that are compiled more often than they run long, in the builds that run tests: what takes time in them
+# is in the libraries.
+function(octet_compile_quickly name)
+  if(CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo" AND NOT OCTET_SANITIZE)
+    target_compile_options(${name} PRIVATE -O1)
+  endif()
+endfunction()
+
 function(octet_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
@@ -57,9 +65,7 @@ function(octet_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE octet_flags ${ARG_DEPS} octet_test_support GTest::gtest GTest::gmock GTest::gtest_main)
-  if(NOT OCTET_SANITIZE AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
-    target_compile_options(${name} PRIVATE -O1)  # tests are compiled more than they run; what they test is not
-  endif()
+  octet_compile_quickly(${name})
   add_dependencies(octet_tests ${name})
   if("threads" IN_LIST ARG_LABELS)
     add_dependencies(threads_tests ${name})

@@ -17,13 +17,12 @@ inline constexpr int kAskedPlaces = 4;
 /// For each 256 bytes at `group` that are read in order, this asks for four lines of the block behind the one
 /// in which they lie: one in each quarter, so that all have been asked for when the block has been read.
 [[gnu::always_inline]] inline void ask_in_streams(const std::byte* group) {
-  constexpr uintptr_t kWithin = kAskedBlock - 1;
-  constexpr uintptr_t kLine = 64;
-  const auto at = reinterpret_cast<uintptr_t>(group);
-  const uintptr_t first = (at | kWithin) + 1 + ((at & kWithin) / kAskedPlaces & ~(kLine - 1));
+  constexpr int64_t kLine = 64;
+  const auto within = static_cast<int64_t>(reinterpret_cast<uintptr_t>(group) % kAskedBlock);
+  const std::byte* first = group + (kAskedBlock - within) + within / kAskedPlaces / kLine * kLine;
 #pragma GCC unroll 4
   for (int place = 0; place < kAskedPlaces; ++place)
-    prefetch_near(reinterpret_cast<const std::byte*>(first) + place * (kAskedBlock / kAskedPlaces));
+    prefetch_near(first + place * (kAskedBlock / kAskedPlaces));
 }
 
 }  // namespace
