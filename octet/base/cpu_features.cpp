@@ -158,6 +158,10 @@ bool slow_subnormals() {
   return made_by_intel();
 }
 
+bool reads_faster_in_streams() {
+  return made_by_intel();
+}
+
 int usable_cores() {
   return cores_within(own_limits().cpus, affinity_cores());
 }

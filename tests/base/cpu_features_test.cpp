@@ -61,6 +61,10 @@ TEST(SupportedIsas, HaveTilesOnlyWhereTheKernelSaysThatTheProcessorHasThem) {
 TEST(SlowSubnormals, AreThoseOfIntelsProcessors) {
   EXPECT_EQ(slow_subnormals(), __builtin_cpu_is("intel") != 0);
 }
+
+TEST(ReadsFasterInStreams, IsForIntelsProcessors) {
+  EXPECT_EQ(reads_faster_in_streams(), __builtin_cpu_is("intel") != 0);
+}
 #endif
 
 TEST(CpuName, IsNotEmptyAndHasNoBlanksAround) {

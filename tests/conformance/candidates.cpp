@@ -6,11 +6,12 @@
 namespace octet::conformance {
 namespace {
 
-/// With those of its kernels for FP8 that make_cpu_backend does not choose on this machine.
+/// With those of its kernels that make_cpu_backend does not choose on this machine.
 std::unique_ptr<Backend> make_cpu_backend_of_others(int threads, CpuIsa isa, MemoryLedger& ledger) {
-  const Kernels& kernels = kernels_for(isa);
-  return std::make_unique<CpuBackend>(threads, isa, slow_subnormals() ? kernels : without_subnormals(kernels),
-                                      ledger);
+  Kernels kernels = kernels_for(isa);
+  if (!slow_subnormals()) kernels = without_subnormals(kernels);
+  kernels.multiply.streams = !reads_faster_in_streams();
+  return std::make_unique<CpuBackend>(threads, isa, kernels, ledger);
 }
 
 std::vector<Candidate> cpu_candidates() {

@@ -26,9 +26,10 @@ std::string CpuBackend::describe() const {
 
 std::unique_ptr<Backend> make_cpu_backend(Threads threads, std::optional<CpuIsa> isa, MemoryLedger& ledger) {
   const CpuIsa chosen = checked_isa(isa.value_or(supported_isas().back()));
-  const Kernels& kernels = kernels_for(chosen);
-  return std::make_unique<CpuBackend>(threads, chosen,
-                                      slow_subnormals() ? without_subnormals(kernels) : kernels, ledger);
+  Kernels kernels = kernels_for(chosen);
+  if (slow_subnormals()) kernels = without_subnormals(kernels);
+  kernels.multiply.streams = reads_faster_in_streams();
+  return std::make_unique<CpuBackend>(threads, chosen, kernels, ledger);
 }
 
 }  // namespace octet

@@ -31,17 +31,10 @@ enum class From { kPanel, kDecoded };
 template <int V, From kFrom>
 inline constexpr int64_t kGroupBytes = kFrom == From::kPanel ? kCellBytes : V * kLanes * 4;
 
-/// Whether lines are asked for in streams where a pass takes whole groups in order.
-template <class W>
-inline constexpr bool kAsksInStreams = false;
-template <class W>
-  requires requires { W::kAsksInStreams; }
-inline constexpr bool kAsksInStreams<W> = W::kAsksInStreams;
-
 /// One token: group by group, the vectors of rows one after another, the group's cells of x in registers.
-template <class W, int V, From kFrom>
+/// `kStreams`: see ask_streams-inl.h.
+template <class W, int V, From kFrom, bool kStreams>
 [[gnu::always_inline]] inline void multiply_one(Run run, F32 (&sum)[V], Specials& specials) {
-  constexpr bool kStreams = kAsksInStreams<W> && kFrom == From::kPanel && V * kLanes * 4 == kCellBytes;
   for (int64_t g = 0; g < run.groups; ++g) {
     if constexpr (kStreams) ask_in_streams(run.weights);
     typename W::Operand cells[W::kCells];
@@ -182,7 +175,12 @@ template <class W, int V, int T, From kFrom, bool kKeeps = false,
         F32 sum[T][V];
         begin_sums<V, T>(piece->resume ? c.sums + token * kRows + row : nullptr, sum);
         if constexpr (T == 1 && !kKeeps) {
-          multiply_one<W, V, kFrom>(run, sum[0], seen);
+          constexpr bool kWholeGroups = kPanel && V * kLanes * 4 == kCellBytes;
+          if (kWholeGroups && c.streams) {
+            multiply_one<W, V, kFrom, kWholeGroups>(run, sum[0], seen);
+          } else {
+            multiply_one<W, V, kFrom, false>(run, sum[0], seen);
+          }
         } else if constexpr (kLanes < 16) {
           multiply_lean<W, V, T, kFrom, kKeeps>(run, sum, seen);
         } else {

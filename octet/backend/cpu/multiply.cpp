@@ -355,6 +355,7 @@ void CpuMultiply::run_part(const Call& call, int64_t panel, IndexRange part, Ind
 
 PanelTask CpuMultiply::task_for(const Call& call, IndexRange tokens, int64_t slot, int worker) {
   PanelTask task;
+  task.streams = machine_.kernels.streams;
   task.segments = segments_.data();
   task.segment_count = static_cast<int64_t>(segments_.size());
   task.x = cells_.data() + slot * call.x_stride * 4;

@@ -35,6 +35,7 @@ struct Chunk {
   int64_t count;
   int64_t tokens;
   int64_t x_stride;    // in bytes
+  bool streams;        // PanelTask::streams
   float* sums;         // [kMaxTokens, 64]
   std::byte* decoded;  // cells of 64 rows, as many as the task's scratch has room for
 };
@@ -82,6 +83,7 @@ class Chunks {
              .count = 0,
              .tokens = task_.tokens,
              .x_stride = task_.x_stride * 4,
+             .streams = task_.streams,
              .sums = reinterpret_cast<float*>(task_.scratch),
              .decoded = task_.scratch + kDecodedOffset};
     const int64_t first = task_.segments[segment_].first_group + done_;

@@ -126,10 +126,9 @@ using FormatE5M2 = FormatFp8<2, 0x7b, kFinite>;
 inline constexpr int kE4M3Exponent = 127 - 7;
 inline constexpr int kE5M2Exponent = 127 - 15;
 
-/// The codes of normal_codes-inl.h. Used on Intel's processors: see ask_streams-inl.h.
+/// The codes of normal_codes-inl.h.
 template <int kMantissa, int kMost, bool kFinite>
 struct FormatNormalFp8 : F32Operands {
-  static constexpr bool kAsksInStreams = true;
   using Decoded = FormatF32;
   static constexpr bool kKeepsPrepared = true;
   static constexpr int kCells = 4;

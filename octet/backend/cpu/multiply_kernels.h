@@ -52,6 +52,7 @@ struct PanelTask {
   const std::byte* weights = nullptr;  ///< the first group; row-major: the first row
   int64_t row_bytes = 0;               ///< row-major: bytes of a row; 0 when the panel lies in groups
   int64_t rows = 64;                   ///< row-major: rows that exist
+  bool streams = false;                ///< one token: weights are asked for in several places at once
   const MultiplySegment* segments = nullptr;
   int64_t segment_count = 0;
 
@@ -121,6 +122,7 @@ struct MultiplyKernels {
   /// The same with x rounded to bfloat16 first.
   void (*pack_f32_rounded)(const float* x, int64_t count, float multiplier, float* cells);
   PackedRows bf16_rows = {};
+  bool streams = false;               ///< what becomes PanelTask::streams
   int64_t chunk_cells = kChunkCells;  ///< for which a task's scratch has to have room
   /// Null where `bf16` has no kernels.
   void (*pack_bf16)(const float* x, int64_t count, uint16_t* cells);
