@@ -66,7 +66,8 @@ def functions(path: pathlib.Path) -> dict:
 
 
 def inner_loop(body: list) -> list:
-    """The instructions of the loop without loops in it that has most multiply-adds, or else most 512-bit ones."""
+    """The instructions of the loop without loops in it that has most multiply-adds, or else most 512-bit ones, or else
+    fewest of all: one token's loop for AMD, not the one that asks for lines in four places."""
     at = {address: i for i, (address, _) in enumerate(body)}
     spans = []
     for end, (_, text) in enumerate(body):
@@ -75,8 +76,8 @@ def inner_loop(body: list) -> list:
             spans.append((at[jump.group(1)], end))
     inner = [s for s in spans if not any(o != s and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
     loops = [[text for _, text in body[begin:end + 1]] for begin, end in inner]
-    return max(loops, key=lambda texts: (sum(bool(MULTIPLY_ADD.match(t)) for t in texts), sum("zmm" in t for t in texts)),
-               default=[])
+    return max(loops, key=lambda texts: (sum(bool(MULTIPLY_ADD.match(t)) for t in texts), sum("zmm" in t for t in texts),
+                                         -len(texts)), default=[])
 
 
 def analyse(model: str, texts: list, turns: int, figure: str) -> float:
