@@ -35,11 +35,20 @@ TEST(Avx512EmulatedOps, AttendAccuratelyInEveryCacheDtype) {
 TEST(Avx512EmulatedOps, AttendAccuratelyWithoutSubnormals) {
   testing::expect_accurate_attention(emulated_normal_attention_kernels());
 }
+TEST(Avx512EmulatedOps, AttendAccuratelyByTables) {
+  testing::expect_accurate_attention(emulated_table_attention_kernels());
+}
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(emulated_attention_kernels());
 }
+TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTileByTables) {
+  testing::expect_attention_independent_of_tile(emulated_table_attention_kernels());
+}
 TEST(Avx512EmulatedOps, ReadNothingBeforeTheCache) {
   testing::expect_attention_inside_of_cache(emulated_attention_kernels());
+}
+TEST(Avx512EmulatedOps, ReadNothingBeforeTheCacheByTables) {
+  testing::expect_attention_inside_of_cache(emulated_table_attention_kernels());
 }
 
 }  // namespace
