@@ -52,7 +52,7 @@ struct PanelTask {
   const std::byte* weights = nullptr;  ///< the first group; row-major: the first row
   int64_t row_bytes = 0;               ///< row-major: bytes of a row; 0 when the panel lies in groups
   int64_t rows = 64;                   ///< row-major: rows that exist
-  bool streams = false;                ///< one token: weights are asked for in several places at once
+  bool streams = false;  ///< one token: weights are asked for in four places at once (AMX: always)
   const MultiplySegment* segments = nullptr;
   int64_t segment_count = 0;
 
