@@ -63,7 +63,9 @@ inline __m256i floats_to_halves(__m512 v) {
 //
 #include "octet/backend/cpu/normal_tables_avx512.h"
 //
-#include "octet/backend/cpu/attention-inl.h"
+#include "tests/backend/cpu/emulated_tiles.h"
+//
+#include "octet/backend/cpu/attention_amx-inl.h"
 #include "octet/backend/cpu/elementwise-inl.h"
 #include "octet/backend/cpu/quantize-inl.h"
 
@@ -81,10 +83,10 @@ const AttentionKernels& emulated_attention_kernels() {
 const AttentionKernels& emulated_normal_attention_kernels() {
   return OCTET_ISA::kNormalAttentionKernels;
 }
-const AttentionKernels& emulated_table_attention_kernels() {
+const AttentionKernels& emulated_amx_attention_kernels() {
   using OCTET_ISA::lanes::AskedInQuarters;
   using OCTET_ISA::lanes::DecodedByTables;
-  return OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::Reading<DecodedByTables, AskedInQuarters>>;
+  return OCTET_ISA::kAttentionKernelsAmx<OCTET_ISA::lanes::Reading<DecodedByTables, AskedInQuarters>>;
 }
 
 }  // namespace octet

@@ -41,11 +41,19 @@ TEST_P(CpuOpsKernels, AttendAccuratelyWithoutSubnormals) {
   testing::expect_accurate_attention(kernels().without_subnormals.attention);
 }
 TEST_P(CpuOpsKernels, GiveAQueryTheSameBitsInAnyTile) {
-  testing::expect_attention_independent_of_tile(kernels().attention);
-  testing::expect_attention_independent_of_tile(kernels().without_subnormals.attention);
+  for (const AttentionKernels& each : {kernels().attention, kernels().without_subnormals.attention}) {
+    testing::expect_attention_independent_of_tile(each, {72, 80, 128});
+    testing::expect_scaled_attention_independent_of_tile(each);
+  }
 }
 TEST_P(CpuOpsKernels, ReadNothingBeforeTheCache) {
   testing::expect_attention_inside_of_cache(kernels().attention);
+}
+TEST_P(CpuOpsKernels, AttendToLatentVectors) {
+  testing::expect_attention_of_latent_vectors(kernels().attention);
+}
+TEST_P(CpuOpsKernels, KeepInfinityToTheQueriesThatSeeIt) {
+  testing::expect_attention_of_infinite_elements(kernels().attention);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, CpuOpsKernels, ::testing::ValuesIn(supported_isas()),

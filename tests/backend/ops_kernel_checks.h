@@ -3,6 +3,9 @@
 /// them: the ones chosen at run time and those for AVX-512 emulated on a machine without it.
 #pragma once
 
+#include <cstdint>
+#include <initializer_list>
+
 #include "octet/backend/cpu/ops_kernels.h"
 #include "octet/backend/cpu/quantize_kernels.h"
 
@@ -16,7 +19,12 @@ void expect_abs_max_past_nan(const QuantizeKernels& kernels);
 void expect_accurate_silu(const ElementwiseKernels& kernels);
 void expect_bits_independent_of_place(const ElementwiseKernels& kernels);
 void expect_accurate_attention(const AttentionKernels& kernels);
-void expect_attention_independent_of_tile(const AttentionKernels& kernels);
+void expect_attention_independent_of_tile(const AttentionKernels& kernels,
+                                          std::initializer_list<int64_t> head_dims);
+/// The same where scales of values are too large for a weight.
+void expect_scaled_attention_independent_of_tile(const AttentionKernels& kernels);
 void expect_attention_inside_of_cache(const AttentionKernels& kernels);
+void expect_attention_of_latent_vectors(const AttentionKernels& kernels);
+void expect_attention_of_infinite_elements(const AttentionKernels& kernels);
 
 }  // namespace octet::testing

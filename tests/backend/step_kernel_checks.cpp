@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <initializer_list>
 #include <new>
 #include <random>
 #include <vector>
 
+#include "octet/backend/cpu/attention_scratch.h"
 #include "octet/core/float8.h"
 #include "tests/backend/ops_kernel_checks.h"
 
@@ -24,7 +26,8 @@ std::vector<float> random_floats(std::mt19937& random, int64_t count, float devi
 }
 
 constexpr int64_t kHeads = 2;
-constexpr int64_t kBlockSize = 24;  // divides neither a chunk nor a partition
+/// One divides neither a chunk nor a partition.
+constexpr int64_t kBlockSizes[] = {24, 64};
 constexpr int64_t kBlocks = 30;
 constexpr int64_t kKeys = 600;  // reaches into a second partition
 
@@ -37,13 +40,15 @@ struct Cache {
   std::vector<float> wide[2];  // [kKeys, D] of one head
   std::vector<int32_t> blocks;
 
+  int64_t block_size;
   float value_factor = 1;  // of FP8 scales
   int64_t head = 1;
 
-  Cache(DType stored, int64_t dim, std::mt19937& random, float factor = 1.0F, int64_t used_head = 1)
-      : dtype(stored), head_dim(dim), value_factor(factor), head(used_head) {
+  Cache(DType stored, int64_t dim, std::mt19937& random, int64_t keys_in_block, float factor = 1.0F,
+        int64_t used_head = 1)
+      : dtype(stored), head_dim(dim), block_size(keys_in_block), value_factor(factor), head(used_head) {
     for (int32_t b = 0; b < kBlocks; ++b) blocks.push_back((b * 7 + 3) % static_cast<int32_t>(kBlocks));
-    const int64_t vectors = kBlocks * kHeads * kBlockSize;
+    const int64_t vectors = kBlocks * kHeads * block_size;
     for (int side = 0; side < 2; ++side) {
       data[side].resize(static_cast<size_t>(vectors * dim * dtype_size(stored)));
       scales[side].assign(static_cast<size_t>(vectors), 1.0F);
@@ -51,9 +56,12 @@ struct Cache {
       for (int64_t position = 0; position < kKeys; ++position) fill(side, position, random);
     }
   }
+  [[nodiscard]] int64_t vector_of(int64_t position) const {
+    const int64_t block = blocks[static_cast<size_t>(position / block_size)];
+    return (block * kHeads + head) * block_size + position % block_size;
+  }
   void fill(int side, int64_t position, std::mt19937& random) {
-    const int64_t block = blocks[static_cast<size_t>(position / kBlockSize)];
-    const int64_t vector = (block * kHeads + head) * kBlockSize + position % kBlockSize;
+    const int64_t vector = vector_of(position);
     const std::vector<float> x = random_floats(random, head_dim);
     float scale = 1.0F;
     if (is_fp8(dtype)) {
@@ -62,13 +70,18 @@ struct Cache {
       if (side == 1 && position % 3 != 1) scale *= value_factor;
       scales[side][static_cast<size_t>(vector)] = scale;
     }
-    visit_float(dtype, [&]<class T>() {
-      for (int64_t d = 0; d < head_dim; ++d) {
-        const T stored = from_float<T>(x[static_cast<size_t>(d)]);
-        std::memcpy(data[side].data() + (vector * head_dim + d) * static_cast<int64_t>(sizeof(T)), &stored,
-                    sizeof(T));
-        wide[side][static_cast<size_t>(position * head_dim + d)] = scale * to_float(stored);
-      }
+    for (int64_t d = 0; d < head_dim; ++d) {
+      const float stored = put(side, position, d, x[static_cast<size_t>(d)]);
+      wide[side][static_cast<size_t>(position * head_dim + d)] = scale * stored;
+    }
+  }
+  /// Returns what is stored.
+  float put(int side, int64_t position, int64_t d, float value) {
+    return visit_float(dtype, [&]<class T>() {
+      const T stored = from_float<T>(value);
+      const int64_t element = vector_of(position) * head_dim + d;
+      std::memcpy(data[side].data() + element * static_cast<int64_t>(sizeof(T)), &stored, sizeof(T));
+      return to_float(stored);
     });
   }
 };
@@ -80,9 +93,9 @@ struct Memory {
   std::vector<float> part;
   std::vector<float> total;
 
-  explicit Memory(int64_t head_dim) : stride((head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding) {
-    scratch.resize(static_cast<size_t>(kTileQueries * stride + 2 * kChunkKeys * widened_stride(stride) +
-                                       (kTileQueries + 2) * kChunkKeys + kSumFloats));
+  explicit Memory(int64_t head_dim)
+      : stride((head_dim + kHeadPadding - 1) / kHeadPadding * kHeadPadding),
+        scratch(static_cast<size_t>(AttentionScratchLayout(head_dim).floats())) {
     part.resize(static_cast<size_t>(kTileQueries * (2 + stride)));
     total.assign(part.size(), 0.0F);
     std::fill_n(total.begin(), kTileQueries, -std::numeric_limits<float>::infinity());
@@ -93,16 +106,7 @@ struct Memory {
             .out = memory.data() + 2 * kTileQueries};
   }
   void attend(const AttentionKernels& kernels, const AttentionTile& tile) {
-    float* keys = scratch.data() + kTileQueries * stride;
-    float* values = keys + kChunkKeys * widened_stride(stride);
-    float* scores = values + kChunkKeys * widened_stride(stride);
-    const AttentionScratch working = {.q = scratch.data(),
-                                      .keys = keys,
-                                      .values = values,
-                                      .scores = scores,
-                                      .key_scales = scores + kTileQueries * kChunkKeys,
-                                      .value_scales = scores + (kTileQueries + 1) * kChunkKeys,
-                                      .sums = scores + (kTileQueries + 2) * kChunkKeys};
+    const AttentionScratch working = AttentionScratchLayout(stride).at(scratch.data());
     kernels.prepare(tile, working);
     for (int64_t p = 0; p * kPartitionKeys < kKeys; ++p) {
       kernels.partition(tile, p, working, state(part));
@@ -119,7 +123,7 @@ AttentionTile tile_over(const Cache& cache) {
   tile.key_scales = cache.scales[0].data();
   tile.value_scales = cache.scales[1].data();
   tile.dtype = cache.dtype;
-  tile.block_size = kBlockSize;
+  tile.block_size = cache.block_size;
   tile.heads = kHeads;
   tile.head_dim = cache.head_dim;
   tile.blocks = cache.blocks.data();
@@ -291,35 +295,104 @@ constexpr float kValueFactors[] = {1.0F, 0x1p-16F, 0x1p59F, 0x1p63F, 0x1p100F};
 
 void expect_accurate_attention(const AttentionKernels& kernels) {
   std::mt19937 random(6);
-  for (const DType dtype : kCacheDTypes) {
-    for (const int64_t head_dim : {8, 20, 64, 80, 144}) {
-      expect_accurate(kernels, Cache(dtype, head_dim, random), random);
+  for (const int64_t block_size : kBlockSizes) {
+    for (const DType dtype : kCacheDTypes) {
+      for (const int64_t head_dim : {8, 20, 64, 80, 112, 128, 144})
+        expect_accurate(kernels, Cache(dtype, head_dim, random, block_size), random);
     }
-  }
-  for (const DType dtype : {DType::kF8E4M3, DType::kF8E5M2}) {
-    for (const float factor : kValueFactors)
-      expect_accurate(kernels, Cache(dtype, 64, random, factor), random);
+    for (const DType dtype : {DType::kF8E4M3, DType::kF8E5M2}) {
+      for (const float factor : kValueFactors)
+        expect_accurate(kernels, Cache(dtype, 64, random, block_size, factor), random);
+    }
   }
 }
 
-void expect_attention_independent_of_tile(const AttentionKernels& kernels) {
+void expect_attention_independent_of_tile(const AttentionKernels& kernels,
+                                          std::initializer_list<int64_t> head_dims) {
   std::mt19937 random(7);
   for (const DType dtype : kCacheDTypes) {
-    for (const int64_t head_dim : {72, 80, 128}) {
-      expect_independent_of_tile(kernels, Cache(dtype, head_dim, random), random);
+    for (const int64_t head_dim : head_dims) {
+      const int64_t block_size = kBlockSizes[head_dim % 32 == 0 ? 1 : 0];
+      expect_independent_of_tile(kernels, Cache(dtype, head_dim, random, block_size), random);
     }
   }
+}
+
+void expect_scaled_attention_independent_of_tile(const AttentionKernels& kernels) {
+  std::mt19937 random(11);
   for (const float factor : kValueFactors) {
-    expect_independent_of_tile(kernels, Cache(DType::kF8E4M3, 64, random, factor), random);
+    expect_independent_of_tile(kernels, Cache(DType::kF8E4M3, 64, random, 24, factor), random);
   }
 }
 
 void expect_attention_inside_of_cache(const AttentionKernels& kernels) {
   std::mt19937 random(8);
+  for (const int64_t block_size : kBlockSizes) {
+    for (const DType dtype : kCacheDTypes) {
+      const Cache cache(dtype, 64, random, block_size, 1.0F, 0);
+      expect_nothing_read_before(kernels, cache, 1, random);
+      expect_nothing_read_before(kernels, cache, kTileQueries, random);
+    }
+  }
+}
+
+void expect_attention_of_latent_vectors(const AttentionKernels& kernels) {
+  std::mt19937 random(9);
   for (const DType dtype : kCacheDTypes) {
-    const Cache cache(dtype, 64, random, 1.0F, 0);
-    expect_nothing_read_before(kernels, cache, 1, random);
-    expect_nothing_read_before(kernels, cache, kTileQueries, random);
+    for (const int64_t head_dim : {96, 576}) {
+      Cache cache(dtype, head_dim, random, 64);
+      cache.data[1] = cache.data[0];
+      cache.scales[1] = cache.scales[0];
+      cache.wide[1] = cache.wide[0];
+      const std::vector<float> q = random_floats(random, 20 * head_dim);
+      std::vector<float> y(q.size());
+      AttentionTile tile = tile_over(cache);
+      tile.values = tile.keys;
+      for (int64_t m = 0; m < 20; ++m)
+        add_query(tile, q.data() + m * head_dim, y.data() + m * head_dim, 0, kKeys - 19 + m);
+      Memory(head_dim).attend(kernels, tile);
+      for (int64_t m = 0; m < 20; ++m) {
+        const auto expected =
+            exact_attention(cache, tile.q[m], static_cast<double>(tile.scale), 0, kKeys - 19 + m);
+        for (int64_t d = 0; d < head_dim; ++d) {
+          EXPECT_NEAR(static_cast<double>(tile.y[m][d]), expected[static_cast<size_t>(d)], 4e-5)
+              << to_string(dtype) << ", head of " << head_dim << ", query " << m << ", column " << d;
+        }
+      }
+    }
+  }
+}
+
+void expect_attention_of_infinite_elements(const AttentionKernels& kernels) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::mt19937 random(10);
+  for (const DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
+    Cache cache(dtype, 64, random, 24);
+    const std::vector<float> q = random_floats(random, 4 * 64);
+    const auto attend = [&](const int64_t(&ends)[4]) {
+      std::vector<float> y(q.size());
+      AttentionTile tile = tile_over(cache);
+      for (int64_t m = 0; m < 4; ++m) add_query(tile, q.data() + m * 64, y.data() + m * 64, 0, ends[m]);
+      Memory(64).attend(kernels, tile);
+      return y;
+    };
+    const int64_t ends[] = {70, 81, 90, 100};
+    const std::vector<float> finite = attend(ends);
+    // Of keys and values that only some see: the others keep their bits.
+    cache.put(0, 81, 3, q[2 * 64 + 3] > 0 ? -kInfinity : kInfinity);  // a score of minus infinity
+    cache.put(1, 90, 5, kInfinity);
+    cache.put(1, 95, 6, std::numeric_limits<float>::quiet_NaN());
+    const std::vector<float> y = attend(ends);
+    EXPECT_EQ(std::memcmp(y.data(), finite.data(), 2 * 64 * sizeof(float)), 0) << to_string(dtype);
+    for (int64_t d = 0; d < 64; ++d) {
+      cache.wide[0][static_cast<size_t>(81 * 64 + d)] = -1000.0F * q[static_cast<size_t>(2 * 64 + d)];
+    }
+    const auto expected = exact_attention(cache, q.data() + 2 * 64, 0.125, 0, 90);
+    for (size_t d = 0; d < 64; ++d) {
+      EXPECT_NEAR(static_cast<double>(y[2 * 64 + d]), expected[d], 4e-5) << to_string(dtype) << ", " << d;
+    }
+    EXPECT_TRUE(std::isnan(y[3 * 64 + 6])) << to_string(dtype);
+    EXPECT_FALSE(std::isfinite(y[3 * 64 + 5])) << to_string(dtype);
   }
 }
 

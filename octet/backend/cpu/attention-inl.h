@@ -128,17 +128,21 @@ inline void take_scales_in(const AttentionTile& tile, int64_t chunk, const Atten
   widen_scaled_values<T>(tile, chunk, scratch, all);
 }
 
-template <class T, class Order>
-inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
-                             const AttentionState& state) {
-  const Span seen = seen_keys(tile, index);
+/// The keys of one partition that the tile sees; nothing is summed yet.
+inline Span begin_partition(const AttentionTile& tile, int64_t index, const AttentionState& state) {
   for (int m = 0; m < tile.count; ++m) {
     state.largest[m] = kMinusInfinity;
     state.sum[m] = 0.0F;
   }
   const auto values = static_cast<size_t>(tile.count * padded(tile.head_dim));
   __builtin_memset(state.out, 0, values * sizeof(float));
-  if (seen.begin >= seen.end) return;
+  return seen_keys(tile, index);
+}
+
+template <class T, class Order>
+inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
+                             const AttentionState& state) {
+  const Span seen = begin_partition(tile, index, state);
   const bool suit = ChunksFromCache<T, Order>::suit(tile);
   ChunksFromCache<T, Order> chunks(tile, scratch, state);
   for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {

@@ -232,14 +232,19 @@ inline void widen_vector(const T* from, int64_t head_dim, float* into) {
   __builtin_memcpy(static_cast<void*>(into), &value, sizeof(value));
 }
 
+template <class Decoding, int kMantissa>
+[[gnu::always_inline]] inline NormalHalves decoded_group(const NormalCode<Decoding, kMantissa>* codes) {
+  return Decoding::template halves<kMantissa>(load<Bytes>(codes));
+}
+
 /// One vector of codes to a row of bfloat16, padded with zeros. In whole groups their order is such that
 /// groups of bfloat16 give the vectors of groups of codes; the rest stays in order.
 template <class Decoding, int kMantissa>
 [[gnu::always_inline]] inline void decode_vector(const NormalCode<Decoding, kMantissa>* from,
                                                  int64_t head_dim, bfloat16* into) {
   constexpr int64_t kGroup = 4 * kLanes;
-  const auto decode = [](const void* codes, bfloat16* to) __attribute__((always_inline)) {
-    const auto [first, second] = Decoding::template halves<kMantissa>(load<Bytes>(codes));
+  const auto decode = [](const auto* codes, bfloat16* to) __attribute__((always_inline)) {
+    const auto [first, second] = decoded_group(codes);
     save_halves(to, first);
     save_halves(to + kGroup / 2, second);
   };

@@ -170,6 +170,12 @@ struct ChunkScales {
   const float* values = nullptr;
 };
 
+/// All bits of those lanes whose keys, from number `first` on, are in `span`.
+inline I32 seen_lanes(Span span, int64_t first) {
+  const I32 number = lane_numbers() + static_cast<int32_t>(first);
+  return (number >= static_cast<int32_t>(span.begin)) & (number < static_cast<int32_t>(span.end));
+}
+
 /// Scores become powers of two: units of log2(e), masked where the query does not see the key. Returns the
 /// largest.
 template <class T>
@@ -181,12 +187,7 @@ inline float scale_scores(const AttentionTile& tile, const ChunkScales& scales, 
   for (int64_t j = 0; j < kChunkKeys; j += kLanes) {
     F32 score = load<F32>(scores + j) * unit;
     if constexpr (sizeof(T) == 1) score *= load<F32>(scales.keys + j);
-    if (!whole) {
-      const I32 number = lane_numbers() + static_cast<int32_t>(j);
-      const I32 seen =
-          (number >= static_cast<int32_t>(span.begin)) & (number < static_cast<int32_t>(span.end));
-      score = seen ? score : splat(kMinusInfinity);
-    }
+    if (!whole) score = seen_lanes(span, j) ? score : splat(kMinusInfinity);
     save(scores + j, score);
     most = max(score, most);
   }

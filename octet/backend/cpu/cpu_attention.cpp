@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "octet/backend/cpu/attention_scratch.h"
 #include "octet/base/checked_math.h"
 
 namespace octet {
@@ -81,9 +82,7 @@ int64_t CpuAttention::state_floats() const {
 
 void CpuAttention::reserve(int64_t head_dim) {
   stride_ = round_up(head_dim, kHeadPadding);
-  const int64_t scratch = kTileQueries * stride_ + 2 * kChunkKeys * widened_stride(stride_) +
-                          (kTileQueries + 2) * kChunkKeys + kSumFloats;
-  worker_floats_ = round_up(scratch, 16) + 2 * state_floats();
+  worker_floats_ = round_up(AttentionScratchLayout(stride_).floats(), 16) + 2 * state_floats();
   const int64_t bytes = worker_floats_ * threads_.threads() * static_cast<int64_t>(sizeof(float));
   if (bytes > scratch_.bytes()) {
     scratch_.reset();
@@ -92,17 +91,8 @@ void CpuAttention::reserve(int64_t head_dim) {
 }
 
 AttentionScratch CpuAttention::scratch_of(int worker) const {
-  float* memory = reinterpret_cast<float*>(scratch_.data()) + worker * worker_floats_ + 2 * state_floats();
-  float* keys = memory + kTileQueries * stride_;
-  float* values = keys + kChunkKeys * widened_stride(stride_);
-  float* scores = values + kChunkKeys * widened_stride(stride_);
-  return {.q = memory,
-          .keys = keys,
-          .values = values,
-          .scores = scores,
-          .key_scales = scores + kTileQueries * kChunkKeys,
-          .value_scales = scores + (kTileQueries + 1) * kChunkKeys,
-          .sums = scores + (kTileQueries + 2) * kChunkKeys};
+  float* memory = reinterpret_cast<float*>(scratch_.data()) + worker * worker_floats_;
+  return AttentionScratchLayout(stride_).at(memory + 2 * state_floats());
 }
 
 AttentionState CpuAttention::state_at(float* memory) const {

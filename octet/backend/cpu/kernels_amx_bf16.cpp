@@ -5,7 +5,7 @@
 #include "octet/backend/cpu/simd_avx512_bf16.h"
 #include "octet/backend/cpu/tiles_amx.h"
 // The kernels, written once over the functions of simd_<isa>.h and lanes_<isa>.h.
-#include "octet/backend/cpu/attention-inl.h"
+#include "octet/backend/cpu/attention_amx-inl.h"
 #include "octet/backend/cpu/ceiling_amx-inl.h"
 #include "octet/backend/cpu/elementwise-inl.h"
 #include "octet/backend/cpu/multiply_amx-inl.h"
@@ -20,7 +20,7 @@ namespace {
 // Processors with AMX are Intel's.
 using Tables = OCTET_ISA::lanes::DecodedByTables;
 constexpr AttentionKernels kAttention =
-    OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::Reading<Tables, OCTET_ISA::lanes::AskedInQuarters>>;
+    OCTET_ISA::kAttentionKernelsAmx<OCTET_ISA::lanes::Reading<Tables, OCTET_ISA::lanes::AskedInQuarters>>;
 
 }  // namespace
 

@@ -114,11 +114,16 @@ inline constexpr int64_t kChunkKeys = 64;
 inline constexpr int64_t kPartitionKeys = 512;
 /// Query vectors (rows times heads that share a key head) that walk the keys together.
 inline constexpr int kTileQueries = 48;
+/// Kernels may keep queries in so many parts, of half the size each.
+inline constexpr int kQueryParts = 3;
 /// Rows of scratch memory are whole numbers of this many floats, zero beyond the head's size.
 inline constexpr int64_t kHeadPadding = 16;
 
 /// Products of a chunk's keys with 4 queries, added up in each of up to 16 lanes, but not yet over them.
 inline constexpr int64_t kSumFloats = 4 * kChunkKeys * 16;
+
+/// Floats for what kernels with tile products store of scores, weights and sums of values.
+inline constexpr int64_t kTileScratch = 12288;
 
 /// From one row of widened keys or values to the next: no power of two, so that a column of them does not lie
 /// in a few sets of the first cache.
@@ -152,15 +157,16 @@ struct AttentionState {
   float* out = nullptr;      ///< [kTileQueries, padded head]
 };
 
-/// Working memory of one thread.
+/// Working memory of one thread, heads padded to twice kHeadPadding. See attention_scratch.h.
 struct AttentionScratch {
-  float* q = nullptr;             ///< [kTileQueries, padded head]
+  float* q = nullptr;             ///< [kTileQueries, padded head * kQueryParts / 2]
   float* keys = nullptr;          ///< [kChunkKeys, widened_stride]
   float* values = nullptr;        ///< [kChunkKeys, widened_stride]
   float* scores = nullptr;        ///< [kTileQueries, kChunkKeys]
   float* key_scales = nullptr;    ///< [kChunkKeys] FP8 only
   float* value_scales = nullptr;  ///< [kChunkKeys] FP8 only
   float* sums = nullptr;          ///< [kSumFloats]
+  float* tiles = nullptr;         ///< [kTileScratch]
 };
 
 struct AttentionKernels {
