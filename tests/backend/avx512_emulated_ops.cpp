@@ -83,6 +83,11 @@ const AttentionKernels& emulated_attention_kernels() {
 const AttentionKernels& emulated_normal_attention_kernels() {
   return OCTET_ISA::kNormalAttentionKernels;
 }
+const AttentionKernels& emulated_table_attention_kernels() {
+  using OCTET_ISA::lanes::AskedInOrder;
+  using OCTET_ISA::lanes::DecodedByTables;
+  return OCTET_ISA::kAttentionKernelsOf<OCTET_ISA::lanes::Reading<DecodedByTables, AskedInOrder>>;
+}
 const AttentionKernels& emulated_amx_attention_kernels() {
   using OCTET_ISA::lanes::AskedInQuarters;
   using OCTET_ISA::lanes::DecodedByTables;

@@ -15,6 +15,8 @@ namespace octet {
 [[nodiscard]] const AttentionKernels& emulated_attention_kernels();
 /// The same for processors to which subnormal operands are slow.
 [[nodiscard]] const AttentionKernels& emulated_normal_attention_kernels();
+/// The same with the look-ups of VBMI: what kernels_avx512_bf16() has for such processors.
+[[nodiscard]] const AttentionKernels& emulated_table_attention_kernels();
 /// As kernels_amx_bf16() has them.
 [[nodiscard]] const AttentionKernels& emulated_amx_attention_kernels();
 

@@ -35,6 +35,9 @@ TEST(Avx512EmulatedOps, AttendAccuratelyInEveryCacheDtype) {
 TEST(Avx512EmulatedOps, AttendAccuratelyWithoutSubnormals) {
   testing::expect_accurate_attention(emulated_normal_attention_kernels());
 }
+TEST(Avx512EmulatedOps, AttendAccuratelyByTables) {
+  testing::expect_accurate_attention(emulated_table_attention_kernels());
+}
 TEST(Avx512EmulatedOps, AttendAccuratelyByTiles) {
   testing::expect_accurate_attention(emulated_amx_attention_kernels());
 }
@@ -42,11 +45,17 @@ TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTile) {
   testing::expect_attention_independent_of_tile(emulated_attention_kernels(), {72, 80, 128});
   testing::expect_scaled_attention_independent_of_tile(emulated_attention_kernels());
 }
+TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTileByTables) {
+  testing::expect_attention_independent_of_tile(emulated_table_attention_kernels(), {80});
+}
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTileOfAmx) {
   testing::expect_attention_independent_of_tile(emulated_amx_attention_kernels(), {40, 64});
 }
 TEST(Avx512EmulatedOps, ReadNothingBeforeTheCache) {
   testing::expect_attention_inside_of_cache(emulated_attention_kernels());
+}
+TEST(Avx512EmulatedOps, ReadNothingBeforeTheCacheByTables) {
+  testing::expect_attention_inside_of_cache(emulated_table_attention_kernels());
 }
 TEST(Avx512EmulatedOps, ReadNothingBeforeTheCacheByTiles) {
   testing::expect_attention_inside_of_cache(emulated_amx_attention_kernels());
