@@ -146,6 +146,7 @@ struct ValueWork {
   QueryGroup group;
   const float* weights;  // tiles of bfloat16: [parts, kChunkKeys]
   const float* values;   // tiles
+  int64_t steps;         // of keys
   float unit;            // of the sums
   float* out;            // [queries, padded head]
 
@@ -159,11 +160,11 @@ struct ValueWork {
 
 /// Sums of kColumns tiles of 16 elements, [kRows * 16, kColumns * 16] at `into`.
 template <int kRows, int kColumns>
-[[gnu::always_inline]] inline void multiply_values(const float* weights, const float* values,
+[[gnu::always_inline]] inline void multiply_values(const float* weights, const float* values, int64_t steps,
                                                    int64_t step_floats, float* into, NextLines& next) {
   const auto left = [&](int i, int64_t step) { return weights + (i * 2 + step) * kTileFloats; };
   const auto right = [&](int j, int64_t step) { return values + step * step_floats + j * kTileFloats; };
-  TileSums<kRows, kColumns>::multiply(TileOperands{left, kTileRowBytes, right, kChunkKeys / kStepSize}, into,
+  TileSums<kRows, kColumns>::multiply(TileOperands{left, kTileRowBytes, right, steps}, into,
                                       [&] { next.ask(4); });
 }
 
@@ -178,7 +179,7 @@ template <int kRows, int kColumns>
   const auto kept = [&](int64_t key, uint32_t bits) {
     return key >= span.begin && key < span.end ? static_cast<int32_t>(bits) : 0;
   };
-  for (int64_t step = 0; step < 2; ++step) {
+  for (int64_t step = 0; step < work.steps; ++step) {
     for (int64_t row = 0; row < kColumns * 16; ++row) {
       const int64_t key = step * kStepSize + row % 16;
       const int32_t bits = kept(key, 0xffffU) | kept(key + kTileKeys, 0xffff0000U);
@@ -187,7 +188,7 @@ template <int kRows, int kColumns>
     }
   }
   NextLines none;
-  multiply_values<kRows, kColumns>(work.weights, seen_values, kStep, products, none);
+  multiply_values<kRows, kColumns>(work.weights, seen_values, work.steps, kStep, products, none);
   for (int j = 0; j < kColumns; ++j)
     sums[j] = sum_of_parts(products + m * kColumns * 16 + j * kLanes, work.group.count * kColumns * 16);
 }
@@ -198,7 +199,7 @@ template <int kRows, int kColumns>
                                                NextLines& next) {
   const int64_t stride = padded(work.tile.head_dim);
   const float* values = work.values + first * kTileFloats;
-  multiply_values<kRows, kColumns>(work.weights, values, work.step_floats(), products, next);
+  multiply_values<kRows, kColumns>(work.weights, values, work.steps, work.step_floats(), products, next);
   for (int m = 0; m < work.group.count; ++m) {
     const Span span = work.span(m);
     if (span.begin >= span.end) continue;
@@ -281,8 +282,8 @@ class ChunksByTiles {
   void take_keys(int64_t chunk) {
     if (chunk * kChunkKeys >= seen_.end) return;
     float* copies = scratch_.keys + kChunkKeys * (size_ / 2 + kLanes);  // behind the tiles
-    keys_ = tiles_of_keys(vectors_of_chunk<T>(tile_, chunk, all(chunk), tile_.keys, copies), scratch_.keys,
-                          next_);
+    keys_ =
+        tiles_of_keys(keys_of_chunk<T>(tile_, chunk, all(chunk), copies), all(chunk), scratch_.keys, next_);
   }
   /// Multiplies all groups of queries, and folds the products of all but the last.
   void score_all_but_last(int64_t chunk) {
@@ -303,7 +304,7 @@ class ChunksByTiles {
   }
   void take_values(int64_t chunk) {
     float* copies = scratch_.values + kChunkKeys / 2 * size_;  // behind the tiles
-    copy_values_to_tiles(vectors_of_chunk<T>(tile_, chunk, all(chunk), tile_.values, copies), scratch_.values,
+    copy_values_to_tiles(values_of_chunk<T>(tile_, chunk, all(chunk), copies), all(chunk), scratch_.values,
                          next_);
   }
   void soften(int64_t chunk) {
@@ -325,9 +326,10 @@ class ChunksByTiles {
   /// Adds the values of the last chunk that has weights.
   void add_values() {
     if (waiting_ < 0) return;
+    const int64_t steps = whole_steps(all(waiting_).end) / kStepSize;
     for (int g = 0; g < groups_; ++g) {
-      add_group({tile_, waiting_, group(g), weights(g), scratch_.values, unit_, state_.out}, products(),
-                next_);
+      add_group({tile_, waiting_, group(g), weights(g), scratch_.values, steps, unit_, state_.out},
+                products(), next_);
     }
     waiting_ = -1;
   }

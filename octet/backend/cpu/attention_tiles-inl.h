@@ -105,48 +105,66 @@ inline int64_t element_at(int64_t position, int64_t grouped) {
   return position;
 }
 
-/// One query by positions, up to a whole number of steps.
+/// Elements kFirst, kFirst + 4, ... of 64.
+template <int kFirst>
+[[gnu::always_inline]] inline F32 every_fourth(const float* from) {
+  const auto eight = [from](int64_t at) __attribute__((always_inline)) {
+    return __builtin_shufflevector(load<F32>(from + at), load<F32>(from + at + kLanes), kFirst, kFirst + 4,
+                                   kFirst + 8, kFirst + 12, kFirst + 16, kFirst + 20, kFirst + 24,
+                                   kFirst + 28);
+  };
+  return __builtin_shufflevector(eight(0), eight(2 * kLanes), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+                                 14, 15);
+}
+/// 32 elements of a query as positions have them: the even ones and the odd ones.
+struct StepOfQuery {
+  F32 even;
+  F32 odd;
+};
+/// In the order of `from`.
+[[gnu::always_inline]] inline StepOfQuery step_in_order(const float* from) {
+  const auto a = load<F32>(from);
+  const auto b = load<F32>(from + kLanes);
+  return {__builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+          __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)};
+}
 template <class T>
-inline void copy_query_by_positions(const float* q, int64_t head_dim, float* into) {
-  const int64_t in_groups = grouped<T>(head_dim);
-  for (int64_t x = 0; x < head_dim; ++x) into[x] = q[element_at<T>(x, in_groups)] * Units<T>::kQuery;
-  for (int64_t x = head_dim; x < whole_steps(head_dim); ++x) into[x] = 0.0F;
-}
-/// One part of 32 elements of a query, in pairs.
-inline I32 pairs_of_part(const float* row, int part) {
-  const auto a = load<F32>(row);
-  const auto b = load<F32>(row + kLanes);
-  const F32 even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const F32 odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  return paired(Parts(even).part[part], Parts(odd).part[part]);
-}
-/// Tile `tile` of the columns of a group, for the step that begins with `rows`, [queries, size] by positions.
-inline void copy_columns_to_tile(const QueryGroup& group, int tile, const float* rows, int64_t size,
-                                 float* into) {
-  alignas(64) float columns[kTileFloats] = {};
-  for (int i = 0; i < 16 && 16 * tile + i < group.parts(); ++i) {
-    const int number = 16 * tile + i;
-    save(columns + i * kLanes, pairs_of_part(rows + number % group.count * size, number / group.count));
+[[gnu::always_inline]] inline StepOfQuery step_of_query(const float* q, int64_t head_dim, int64_t step) {
+  if (step >= grouped<T>(head_dim)) {
+    float rest[kStepSize] = {};
+    for (int64_t i = 0; i < kStepSize && step + i < head_dim; ++i) rest[i] = q[step + i];
+    return step_in_order(rest);
   }
-  for (int r = 0; r < 16; r += 4) {
-    F32 four[4];
-    transpose_four(columns + r, kLanes, four);
-    for (int i = 0; i < 4; ++i) save(into + (r + i) * kLanes, four[i]);
+  if constexpr (kIsNormalCode<T>) {  // see code_at
+    const float* group = q + step / (2 * kStepSize) * (2 * kStepSize);
+    if (step % (2 * kStepSize) == 0) return {every_fourth<0>(group), every_fourth<1>(group)};
+    return {every_fourth<2>(group), every_fourth<3>(group)};
   }
+  return step_in_order(q + step);
 }
 /// The queries as right operands: for each group, for each step, its tiles after each other.
 template <class T>
 inline void copy_queries_to_tiles(const AttentionTile& tile, const AttentionScratch& scratch) {
   const int64_t size = whole_steps(tile.head_dim);
-  float* rows = scratch.keys;
   for (int first = 0; first < tile.count; first += kGroupQueries) {
     const QueryGroup group(tile, first);
-    for (int m = 0; m < group.count; ++m)
-      copy_query_by_positions<T>(tile.q[first + m], tile.head_dim, rows + m * size);
+    alignas(64) float columns[3 * kTileFloats] = {};
     float* into = scratch.q + group.offset(size);
     for (int64_t step = 0; step < size; step += kStepSize) {
-      for (int t = 0; t < group.tiles(); ++t, into += kTileFloats)
-        copy_columns_to_tile(group, t, rows + step, size, into);
+      for (int m = 0; m < group.count; ++m) {
+        const StepOfQuery q = step_of_query<T>(tile.q[first + m], tile.head_dim, step);
+        const Parts even(q.even * Units<T>::kQuery);
+        const Parts odd(q.odd * Units<T>::kQuery);
+        for (int p = 0; p < kParts; ++p)
+          save(columns + (p * group.count + m) * kLanes, paired(even.part[p], odd.part[p]));
+      }
+      for (int t = 0; t < group.tiles(); ++t, into += kTileFloats) {
+        for (int r = 0; r < 16; r += 4) {
+          F32 four[4];
+          transpose_four(columns + t * kTileFloats + r, kLanes, four);
+          for (int i = 0; i < 4; ++i) save(into + (r + i) * kLanes, four[i]);
+        }
+      }
     }
   }
 }
@@ -200,22 +218,31 @@ struct ChunkVectors {
   int64_t head_dim;
   [[nodiscard]] const T* vector(int64_t j) const { return tiles[j / kTileKeys] + j % kTileKeys * head_dim; }
 };
-/// Used where they lie if all of the chunk is seen and no tile of 16 lies in two blocks; else copied to
-/// `spare`, zeros for keys that nobody sees.
+/// Keys are used where they lie if no tile of 16 lies in two blocks; a tile of which nobody sees a key is
+/// another one then.
 template <class T>
-inline ChunkVectors<T> vectors_of_chunk(const AttentionTile& tile, int64_t chunk, Span all,
-                                        const std::byte* data, float* spare) {
-  const T* from = reinterpret_cast<const T*>(data);
+inline ChunkVectors<T> tiles_in_place(const AttentionTile& tile, int64_t chunk, Span all,
+                                      const std::byte* data) {
   ChunkVectors<T> vectors;
   vectors.head_dim = tile.head_dim;
-  if (tile.block_size % kTileKeys == 0 && all.end - all.begin == kChunkKeys) {
-    for (int64_t t = 0; t < kKeyTiles; ++t)
-      vectors.tiles[t] = from + place_of(tile, chunk * kChunkKeys + t * kTileKeys).vector * tile.head_dim;
-    return vectors;
+  for (int64_t t = 0; t < kKeyTiles; ++t) {
+    const bool seen = t * kTileKeys < all.end && (t + 1) * kTileKeys > all.begin;
+    const int64_t first = chunk * kChunkKeys + (seen ? t : all.begin / kTileKeys) * kTileKeys;
+    vectors.tiles[t] = reinterpret_cast<const T*>(data) + place_of(tile, first).vector * tile.head_dim;
   }
+  return vectors;
+}
+/// Copied to `spare`, up to the last step of keys that anyone sees; zeros for others.
+template <class T>
+inline ChunkVectors<T> copied_vectors(const AttentionTile& tile, int64_t chunk, Span all,
+                                      const std::byte* data, float* spare) {
+  const T* from = reinterpret_cast<const T*>(data);
   T* into = reinterpret_cast<T*>(spare);
   const auto bytes_of = [&](int64_t count) { return static_cast<size_t>(count * tile.head_dim) * sizeof(T); };
-  __builtin_memset(static_cast<void*>(into), 0, bytes_of(kChunkKeys));
+  const auto clear = [&](int64_t begin, int64_t end) {
+    __builtin_memset(static_cast<void*>(into + begin * tile.head_dim), 0, bytes_of(end - begin));
+  };
+  clear(0, all.begin);
   for (int64_t j = all.begin; j < all.end;) {
     const auto [vector, left] = place_of(tile, chunk * kChunkKeys + j);
     const int64_t count = left < all.end - j ? left : all.end - j;
@@ -223,8 +250,24 @@ inline ChunkVectors<T> vectors_of_chunk(const AttentionTile& tile, int64_t chunk
                      bytes_of(count));
     j += count;
   }
+  clear(all.end, whole_steps(all.end));
+  ChunkVectors<T> vectors;
+  vectors.head_dim = tile.head_dim;
   for (int64_t t = 0; t < kKeyTiles; ++t) vectors.tiles[t] = into + t * kTileKeys * tile.head_dim;
   return vectors;
+}
+/// For keys, of which those that nobody sees may be anything.
+template <class T>
+inline ChunkVectors<T> keys_of_chunk(const AttentionTile& tile, int64_t chunk, Span all, float* spare) {
+  if (tile.block_size % kTileKeys == 0) return tiles_in_place<T>(tile, chunk, all, tile.keys);
+  return copied_vectors<T>(tile, chunk, all, tile.keys, spare);
+}
+/// For values, of which those that nobody sees are zero, as their weights are.
+template <class T>
+inline ChunkVectors<T> values_of_chunk(const AttentionTile& tile, int64_t chunk, Span all, float* spare) {
+  if (tile.block_size % kTileKeys == 0 && all.end - all.begin == kChunkKeys)
+    return tiles_in_place<T>(tile, chunk, all, tile.values);
+  return copied_vectors<T>(tile, chunk, all, tile.values, spare);
 }
 
 /// Keys as left operands: rows of bfloat16 in whole steps, `stride` bytes apart.
@@ -253,7 +296,7 @@ template <class T>
 /// bfloat16 in whole steps are used where they lie; others are copied to `spare`, and `next` is asked for
 /// meanwhile.
 template <class T>
-inline KeyTiles tiles_of_keys(const ChunkVectors<T>& vectors, float* spare, NextLines& next) {
+inline KeyTiles tiles_of_keys(const ChunkVectors<T>& vectors, Span all, float* spare, NextLines& next) {
   const int64_t size = whole_steps(vectors.head_dim);
   KeyTiles keys;
   if (!kIsNormalCode<T> && size == vectors.head_dim) {
@@ -263,8 +306,8 @@ inline KeyTiles tiles_of_keys(const ChunkVectors<T>& vectors, float* spare, Next
   }
   keys.stride = size * 2 + 64;  // no power of two: so that rows lie in all sets of the first cache
   auto* into = reinterpret_cast<std::byte*>(spare);
-  for (int64_t j = 0; j < kChunkKeys; ++j) {
-    if (j % kTileKeys == 0) keys.tiles[j / kTileKeys] = into + j * keys.stride;
+  for (int t = 0; t < kKeyTiles; ++t) keys.tiles[t] = into + t * kTileKeys * keys.stride;
+  for (int64_t j = all.begin; j < all.end; ++j) {
     next.ask(1);
     copy_rest(vectors.vector(j), 0, vectors.head_dim, reinterpret_cast<bfloat16*>(into + j * keys.stride));
   }
@@ -310,8 +353,8 @@ template <class T>
 /// The values of a chunk as right operands: for each step of keys the tiles of 16 elements after each other.
 /// Row r has keys r and r + 16 of the step. Asks for `next` meanwhile.
 template <class T>
-inline void copy_values_to_tiles(const ChunkVectors<T>& vectors, float* into, NextLines& next) {
-  for (int64_t t = 0; t < kKeyTiles; t += 2) {
+inline void copy_values_to_tiles(const ChunkVectors<T>& vectors, Span all, float* into, NextLines& next) {
+  for (int64_t t = 0; t * kTileKeys < all.end; t += 2) {
     const T* first = vectors.tiles[t];
     const T* second = vectors.tiles[t + 1];
     for (int64_t r = 0; r < kTileKeys; ++r, first += vectors.head_dim, second += vectors.head_dim) {
