@@ -36,8 +36,8 @@ if(OCTET_SANITIZE)
   endif()
 endif()
 
-# For the folders whose loops take the time of the tests: sanitized builds are not optimized elsewhere, as they are
-# compiled more than they run.
+# For the library, and for the tests whose own loops take time: sanitized builds are not optimized elsewhere, as they
+# are compiled more than they run.
 macro(octet_optimize_sanitized)
   if(OCTET_SANITIZE)
     add_compile_options(-O1)

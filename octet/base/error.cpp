@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/base/error.h"
 
+#include <system_error>
+
 namespace octet {
+
+std::string system_reason(int error) {
+  return std::generic_category().message(error);
+}
 
 void check(bool condition, std::string_view message, std::source_location where) {
   if (condition) return;

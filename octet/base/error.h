@@ -46,6 +46,9 @@ class Interrupted : public Error {
   using Error::Error;
 };
 
+/// What a value of errno means: "No space left on device".
+[[nodiscard]] std::string system_reason(int error);
+
 /// Throws ArgumentError naming the place of the call when `condition` is false.
 /// For contracts between programmers, not for user input.
 void check(bool condition, std::string_view message,

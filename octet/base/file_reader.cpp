@@ -10,17 +10,12 @@
 #include <cerrno>
 #include <charconv>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "octet/base/error.h"
 
 namespace octet {
 namespace {
-
-std::string reason(int error) {
-  return std::generic_category().message(error);
-}
 
 std::string kind_of(mode_t mode) {
   if (S_ISDIR(mode)) return "a folder";
@@ -34,11 +29,11 @@ std::string kind_of(mode_t mode) {
 FileReader::FileReader(std::filesystem::path path) : path_(std::move(path)) {
   // O_NONBLOCK: the opening of a named pipe would wait for a writer.
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd_ < 0) throw FormatError(path_.string() + ": cannot be opened: " + reason(errno));
+  if (fd_ < 0) throw FormatError(path_.string() + ": cannot be opened: " + system_reason(errno));
   struct stat status = {};
   std::string fault;
   if (::fstat(fd_, &status) != 0) {
-    fault = "cannot be examined: " + reason(errno);
+    fault = "cannot be examined: " + system_reason(errno);
   } else if (!S_ISREG(status.st_mode)) {
     fault = "expected a regular file, found " + kind_of(status.st_mode);
   }
@@ -86,7 +81,7 @@ void FileReader::read_at(int64_t offset, std::span<std::byte> into) const {
                         " bytes at offset " + std::to_string(offset) + ", found " + std::to_string(done));
     } else if (errno != EINTR) {
       throw FormatError(path_.string() + ": reading " + std::to_string(into.size()) + " bytes at offset " +
-                        std::to_string(offset) + " failed: " + reason(errno));
+                        std::to_string(offset) + " failed: " + system_reason(errno));
     }
   }
 }

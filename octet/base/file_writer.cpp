@@ -12,13 +12,6 @@
 #include "octet/base/error.h"
 
 namespace octet {
-namespace {
-
-std::string reason(int error) {
-  return std::generic_category().message(error);
-}
-
-}  // namespace
 
 FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)) {
   for (int attempt = 0; attempt < 1000; ++attempt) {
@@ -30,7 +23,7 @@ FileWriter::FileWriter(std::filesystem::path path) : path_(std::move(path)) {
   if (fd_ >= 0) return;
   const int error = errno;
   temporary_.clear();
-  throw DeviceError(path_.string() + ": cannot be written: " + reason(error));
+  throw DeviceError(path_.string() + ": cannot be written: " + system_reason(error));
 }
 
 FileWriter::~FileWriter() {
@@ -45,7 +38,7 @@ void FileWriter::write_at(int64_t offset, std::span<const std::byte> bytes) {
       bytes = bytes.subspan(static_cast<size_t>(put));
       offset += put;
     } else if (put == 0 || errno != EINTR) {
-      throw DeviceError(path_.string() + ": writing failed: " + reason(put == 0 ? ENOSPC : errno) +
+      throw DeviceError(path_.string() + ": writing failed: " + system_reason(put == 0 ? ENOSPC : errno) +
                         "; nothing was left behind");
     }
   }
@@ -63,7 +56,8 @@ void FileWriter::commit() {
   if (!synced || !closed) {
     const int error = synced ? errno : sync_error;
     discard();
-    throw DeviceError(path_.string() + ": writing failed: " + reason(error) + "; nothing was left behind");
+    throw DeviceError(path_.string() + ": writing failed: " + system_reason(error) +
+                      "; nothing was left behind");
   }
   std::error_code error;
   std::filesystem::rename(temporary_, path_, error);

@@ -144,7 +144,7 @@ void OutputFolder::make_staging() {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   throw DeviceError(target_.string() + ": cannot be written: " + staging.string() + ": " +
-                    std::generic_category().message(error));
+                    system_reason(error));
 }
 
 void OutputFolder::check_target(Existing existing) const {
@@ -183,8 +183,7 @@ void OutputFolder::commit() {
   // Renaming over an empty folder replaces it; ENOTEMPTY says that there is something to exchange.
   if (std::rename(staging_.c_str(), target_.c_str()) != 0) {
     if (errno != ENOTEMPTY && errno != EEXIST) {
-      throw DeviceError(target_.string() +
-                        ": cannot be put in place: " + std::generic_category().message(errno));
+      throw DeviceError(target_.string() + ": cannot be put in place: " + system_reason(errno));
     }
     replace_existing();
     remove_folder(staging_);  // holds what was there before
@@ -196,7 +195,7 @@ void OutputFolder::commit() {
 void OutputFolder::replace_existing() {
   if (::renameat2(AT_FDCWD, staging_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE) == 0) return;
   if (errno != EINVAL && errno != ENOSYS) {
-    throw DeviceError(target_.string() + ": cannot be replaced: " + std::generic_category().message(errno));
+    throw DeviceError(target_.string() + ": cannot be replaced: " + system_reason(errno));
   }
   // A file system that cannot exchange two names: for a moment the target is not there.
   const fs::path aside = staging_.string() + ".old";

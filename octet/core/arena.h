@@ -10,6 +10,10 @@
 
 namespace octet {
 
+/// What one take() of an arena may use beyond the bytes asked for, by rounding up: for those who plan its
+/// size.
+inline constexpr int64_t kAlignmentSlack = 128;
+
 /// Not thread-safe: one step uses one arena.
 class Arena {
  public:

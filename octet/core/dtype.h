@@ -13,6 +13,9 @@
 
 namespace octet {
 
+/// What counts of float32 are multiplied by to be bytes.
+inline constexpr int64_t kFloatBytes = sizeof(float);
+
 enum class DType : uint8_t {
   kF64,
   kF32,

@@ -85,6 +85,13 @@ class Tensor {
   Shape shape_{0};
 };
 
+/// Columns [begin, begin + cols) of x [T, C]. For columns to the left of the first, of which nothing may be
+/// touched, `begin` is negative.
+template <class Byte>
+[[nodiscard]] BasicTensorView<Byte> columns_of(BasicTensorView<Byte> x, int64_t begin, int64_t cols) {
+  return {x.data() + begin * dtype_size(x.dtype()), x.dtype(), Shape{x.rows(), cols}, x.row_stride()};
+}
+
 /// Views over memory that a caller already holds, for tests and for edges of the library.
 [[nodiscard]] inline TensorView view_of(float* data, Shape shape) {
   return {reinterpret_cast<std::byte*>(data), DType::kF32, shape};

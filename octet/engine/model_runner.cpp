@@ -4,12 +4,6 @@
 #include <cstring>
 
 namespace octet {
-namespace {
-
-/// Hidden rows gathered for the head lie beside the logits.
-constexpr int64_t kAlignmentSlack = 128;
-
-}  // namespace
 
 int64_t workspace_bytes(const Decoder& decoder, const StepLimits& limits) {
   return decoder.workspace_bytes(limits.max_tokens, limits.max_logit_rows) + kAlignmentSlack;

@@ -6,8 +6,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kAlignmentSlack = 128;
-
 LinearSpec qkv_spec(const AttentionLayerSpec& spec, const HeadShare& heads) {
   const int64_t key_rows = spec.num_key_value_heads * spec.head_dim;
   const IndexRange queries = elements_of(heads.query_heads, spec.head_dim);
@@ -27,12 +25,6 @@ LinearSpec output_spec(const AttentionLayerSpec& spec, const HeadShare& heads) {
           .in_features = spec.num_attention_heads * spec.head_dim,
           .bias = spec.output_bias,
           .cols = elements_of(heads.query_heads, spec.head_dim)};
-}
-
-/// Columns [begin, begin + cols) of a float32 matrix.
-TensorView columns(TensorView x, int64_t begin, int64_t cols) {
-  return {x.data() + begin * static_cast<int64_t>(sizeof(float)), DType::kF32, Shape{x.rows(), cols},
-          x.row_stride()};
 }
 
 /// An RMS norm of each head.
@@ -100,9 +92,9 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
 
   const TensorView qkv = arena.tensor(DType::kF32, Shape{tokens, query_cols + 2 * key_cols});
   qkv_proj_.forward(x, qkv, arena);
-  const TensorView q = columns(qkv, 0, query_cols);                    // [T, Hq D]
-  const TensorView k = columns(qkv, query_cols, key_cols);             // [T, Hk D]
-  const TensorView v = columns(qkv, query_cols + key_cols, key_cols);  // [T, Hk D]
+  const TensorView q = columns_of(qkv, 0, query_cols);                    // [T, Hq D]
+  const TensorView k = columns_of(qkv, query_cols, key_cols);             // [T, Hk D]
+  const TensorView v = columns_of(qkv, query_cols + key_cols, key_cols);  // [T, Hk D]
   for (const auto& step : steps_) step->apply(q, k, angles);
   backend.kv_store(k, v, batch.slots, cache);
 
@@ -116,8 +108,8 @@ void AttentionLayer::forward(ConstTensorView x, const Batch& batch, const RopeAn
 
 int64_t AttentionLayer::scratch_bytes(int64_t tokens) const {
   const int64_t floats = qkv_proj_.out_features() + o_proj_.in_features();
-  return tokens * floats * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack +
-         qkv_proj_.scratch_bytes(tokens) + o_proj_.scratch_bytes(tokens);
+  return tokens * floats * kFloatBytes + 2 * kAlignmentSlack + qkv_proj_.scratch_bytes(tokens) +
+         o_proj_.scratch_bytes(tokens);
 }
 
 }  // namespace octet

@@ -10,8 +10,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-constexpr int64_t kAlignmentSlack = 128;
 /// Ids that are made a rank's own at a time.
 constexpr int64_t kIdChunk = 256;
 /// Rows of logits that rank 0 gathers at a time.
@@ -191,13 +189,12 @@ void ProjectedVocabulary::logits(ConstTensorView x, TensorView y, Arena& arena) 
 }
 
 int64_t ProjectedVocabulary::embed_scratch_bytes(int64_t tokens) const {
-  return tokens * spec().hidden_size * static_cast<int64_t>(sizeof(float)) + kAlignmentSlack +
-         project_in_.scratch_bytes(tokens);
+  return tokens * spec().hidden_size * kFloatBytes + kAlignmentSlack + project_in_.scratch_bytes(tokens);
 }
 
 int64_t ProjectedVocabulary::scratch_bytes(int64_t rows) const {
-  return rows * spec().hidden_size * static_cast<int64_t>(sizeof(float)) + kAlignmentSlack +
-         project_out_.scratch_bytes(rows) + Vocabulary::scratch_bytes(rows);
+  return rows * spec().hidden_size * kFloatBytes + kAlignmentSlack + project_out_.scratch_bytes(rows) +
+         Vocabulary::scratch_bytes(rows);
 }
 
 }  // namespace octet

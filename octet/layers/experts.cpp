@@ -8,8 +8,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kAlignmentSlack = 128;
-
 /// Memory for `count` values in the arena, each value-initialized.
 template <class T>
 std::span<T> take(Arena& arena, int64_t count) {

@@ -10,9 +10,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-constexpr int64_t kAlignmentSlack = 128;
-
 LinearSpec linear_spec(const std::string& name, int64_t out, int64_t in, bool bias = false) {
   return {.name = name, .members = {{name, out}}, .in_features = in, .bias = bias};
 }
@@ -39,11 +36,6 @@ LinearSpec o_spec(const AttentionLayerSpec& layer, const LatentAttentionSpec& sp
 /// Each head has keys and values of its own behind the vector that all share.
 IndexRange heads_of_rank(const AttentionLayerSpec& layer, const Communicator& communicator) {
   return head_share(layer.num_attention_heads, layer.num_attention_heads, communicator).query_heads;
-}
-
-/// Columns [begin, begin + cols) of a float32 matrix.
-TensorView columns(TensorView x, int64_t begin, int64_t cols) {
-  return {x.data() + begin * kFloatBytes, DType::kF32, Shape{x.rows(), cols}, x.row_stride()};
 }
 
 }  // namespace
@@ -119,14 +111,14 @@ void LatentAttention::forward(ConstTensorView x, const Batch& batch, const RopeA
   const TensorView q = arena.tensor(DType::kF32, Shape{tokens, heads() * head});
   project_queries(x, q, arena);
   // The rotated columns are the last of each head: seen from the first of them on, they come first.
-  const TensorView q_rope = columns(q, spec_.qk_nope_head_dim, heads() * head);
+  const TensorView q_rope = columns_of(q, spec_.qk_nope_head_dim, heads() * head);
   backend.rope(q_rope, head, angles.query_cos, angles.query_sin, layer_.rope_style);
 
   const TensorView latent = arena.tensor(DType::kF32, Shape{tokens, spec_.cached_dim()});
   kv_a_proj_.forward(x, latent, arena);
-  const TensorView compressed = columns(latent, 0, spec_.kv_lora_rank);
+  const TensorView compressed = columns_of(latent, 0, spec_.kv_lora_rank);
   kv_a_norm_.forward(compressed, compressed);
-  backend.rope(columns(latent, spec_.kv_lora_rank, rope), rope, angles.key_cos, angles.key_sin,
+  backend.rope(columns_of(latent, spec_.kv_lora_rank, rope), rope, angles.key_cos, angles.key_sin,
                layer_.rope_style);
   backend.kv_store(latent, latent, batch.slots, cache);
 

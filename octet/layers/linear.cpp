@@ -18,8 +18,6 @@ int64_t rows_of(const LinearMember& member) {
   return member.rows ? member.rows->size() : member.out_features;
 }
 
-constexpr int64_t kAlignmentSlack = 128;
-
 }  // namespace
 
 Linear::Linear(const LayerContext& context, LinearSpec spec) : context_(context), spec_(std::move(spec)) {
@@ -135,7 +133,7 @@ void multiply(const LayerContext& context, const StoredMatrix& weight, ConstTens
 int64_t multiply_scratch_bytes(const LayerContext& context, const StoredMatrix& weight, int64_t tokens) {
   if (context.quant_spec.activation_scheme(context.backend) == ActivationScheme::kNone) return 0;
   // One scale for each column is more than any grid has.
-  return tokens * weight.cols * (1 + static_cast<int64_t>(sizeof(float))) + 2 * kAlignmentSlack;
+  return tokens * weight.cols * (1 + kFloatBytes) + 2 * kAlignmentSlack;
 }
 
 }  // namespace octet

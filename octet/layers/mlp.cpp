@@ -6,8 +6,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kAlignmentSlack = 128;
-
 LinearSpec gate_up_spec(const MlpSpec& spec, IndexRange rows) {
   return {.name = spec.name + ".gate_up_proj",
           .members = {{spec.name + "." + spec.names.gate_proj, spec.intermediate_size, rows},
@@ -56,7 +54,7 @@ void Mlp::forward(ConstTensorView x, TensorView y, Arena& arena) const {
 }
 
 int64_t Mlp::scratch_bytes(int64_t tokens) const {
-  return tokens * 3 * down_proj_.in_features() * static_cast<int64_t>(sizeof(float)) + 2 * kAlignmentSlack +
+  return tokens * 3 * down_proj_.in_features() * kFloatBytes + 2 * kAlignmentSlack +
          gate_up_proj_.scratch_bytes(tokens) + down_proj_.scratch_bytes(tokens);
 }
 
@@ -79,8 +77,8 @@ void PlainMlp::forward(ConstTensorView x, TensorView y, Arena& arena) const {
 }
 
 int64_t PlainMlp::scratch_bytes(int64_t tokens) const {
-  return tokens * down_proj_.in_features() * static_cast<int64_t>(sizeof(float)) + kAlignmentSlack +
-         up_proj_.scratch_bytes(tokens) + down_proj_.scratch_bytes(tokens);
+  return tokens * down_proj_.in_features() * kFloatBytes + kAlignmentSlack + up_proj_.scratch_bytes(tokens) +
+         down_proj_.scratch_bytes(tokens);
 }
 
 }  // namespace octet

@@ -9,9 +9,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-constexpr int64_t kAlignmentSlack = 128;
-
 RouterSpec router_spec(const MoeSpec& spec, const std::string& layer, int64_t hidden_size) {
   RouterSpec router = spec.router;
   router.module = layer + "." + spec.names.module + ".gate";

@@ -6,9 +6,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-constexpr int64_t kAlignmentSlack = 128;
-
 Shape angle_shape(std::span<const int32_t> positions, const RopeSpec& spec) {
   return {static_cast<int64_t>(positions.size()), spec.rotary_dim / 2};
 }

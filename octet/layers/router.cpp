@@ -11,7 +11,6 @@ namespace octet {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
-constexpr int64_t kAlignmentSlack = 128;
 
 float sigmoid(float x) {
   return 1.0F / (1.0F + std::exp(-x));
@@ -163,7 +162,7 @@ void Router::forward(ConstTensorView x, std::span<int32_t> experts, TensorView w
 
 int64_t Router::scratch_bytes(int64_t tokens) const {
   const int64_t floats = tokens * weight_.rows + 4 * spec_.num_experts;
-  return floats * static_cast<int64_t>(sizeof(float)) + 3 * kAlignmentSlack;
+  return floats * kFloatBytes + 3 * kAlignmentSlack;
 }
 
 }  // namespace octet

@@ -255,6 +255,16 @@ class Binder {
 
 }  // namespace
 
+PieceRange next_batch(std::span<const Piece> pieces, size_t first) {
+  // Enough for one loop, so that the threads seldom wait for each other.
+  constexpr int64_t kBatchBytes = int64_t{256} << 20;
+  int64_t bytes = 0;
+  size_t last = first;
+  while (last < pieces.size() && (last == first || bytes < kBatchBytes))
+    bytes += pieces[last++].source->bytes();
+  return {first, last};
+}
+
 std::string to_string(std::span<const int64_t> shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);

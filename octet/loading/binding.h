@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -71,6 +72,13 @@ struct Bindings {
   std::vector<const SourceTensor*> skipped;  ///< matched LoadOptions::skip, or copies that cannot be compared
   std::vector<std::string> absent;           ///< optional parameters that the source lacks
 };
+
+/// Pieces [first, second).
+using PieceRange = std::pair<size_t, size_t>;
+
+/// The pieces from `first` on that a session passes through together: 256 MiB or the one that exceeds it. By
+/// the sizes of whole tensors, so that all ranks have the same batches.
+[[nodiscard]] PieceRange next_batch(std::span<const Piece> pieces, size_t first);
 
 /// Throws FormatError (file) or ConfigError (options) with every fault together: missing tensors, wrong
 /// shapes and dtypes, rows that would be written twice or not at all, members of a merged matrix that are

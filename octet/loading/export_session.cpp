@@ -12,8 +12,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kBatchBytes = int64_t{256} << 20;
-
 /// Rows (or elements of a vector) [begin, end) of one piece as a matrix of their own: where tiles are made,
 /// and, without data, where the scales of a whole piece are. The filler sees a piece whose first row lies
 /// `begin` rows above it.
@@ -75,7 +73,7 @@ void ExportSession::run() {
                  read_ahead_window(available_memory_bytes(), parts_.geometry.total_bytes(), 1));
   parts_.meter.report();
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {
-    const PieceRange batch = next_batch(first);
+    const PieceRange batch = next_batch(parts_.bindings.pieces, first);
     write_batch(batch);
     first = batch.second;
   }
@@ -85,15 +83,6 @@ void ExportSession::run() {
   if (parts_.meter.cancelled()) throw Interrupted("the export was stopped");
   writer_.finish();
   workers_.clear();
-}
-
-ExportSession::PieceRange ExportSession::next_batch(size_t first) const {
-  int64_t bytes = 0;
-  size_t last = first;
-  while (last < parts_.bindings.pieces.size() && (last == first || bytes < kBatchBytes)) {
-    bytes += parts_.bindings.pieces[last++].source->bytes();
-  }
-  return {first, last};
 }
 
 void ExportSession::write_batch(PieceRange batch) {

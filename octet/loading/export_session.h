@@ -38,14 +38,12 @@ class ExportSession {
   [[nodiscard]] std::span<const TileResult> results() const { return results_; }
 
  private:
-  using PieceRange = std::pair<size_t, size_t>;
   /// What one worker holds: a tile as it is read, and as it is written.
   struct Worker {
     TileBuffer in;
     Buffer out;
   };
 
-  [[nodiscard]] PieceRange next_batch(size_t first) const;
   void write_batch(PieceRange batch);
   void adopt_scales(size_t piece);
   void measure(PieceRange batch);

@@ -12,12 +12,6 @@
 #include "octet/loading/value_checks.h"
 
 namespace octet {
-namespace {
-
-// Tensors up to this many bytes are loaded as one loop, so that the threads seldom wait for each other.
-constexpr int64_t kBatchBytes = int64_t{256} << 20;
-
-}  // namespace
 
 LoadSession::LoadSession(const Parts& parts)
     : parts_(parts),
@@ -42,7 +36,7 @@ void LoadSession::run() {
     parts_.meter.report();
   });
   for (size_t first = 0; first < parts_.bindings.pieces.size();) {
-    const PieceRange batch = next_batch(first);
+    const PieceRange batch = next_batch(parts_.bindings.pieces, first);
     load_batch(batch);
     first = batch.second;
   }
@@ -115,16 +109,6 @@ TileStream::Part LoadSession::part_of(const Tile& tile) const {
                     extent->length == block.rows.size() * block.cols.size() * size &&
                     extent->length <= parts_.geometry.tile_bytes && extent->offset % size == 0 &&
                     piece.twin == nullptr};
-}
-
-// By the sizes of whole tensors, so that all ranks have the same batches.
-LoadSession::PieceRange LoadSession::next_batch(size_t first) const {
-  int64_t bytes = 0;
-  size_t last = first;
-  while (last < parts_.bindings.pieces.size() && (last == first || bytes < kBatchBytes)) {
-    bytes += parts_.bindings.pieces[last++].source->bytes();
-  }
-  return {first, last};
 }
 
 void LoadSession::load_batch(PieceRange batch) {

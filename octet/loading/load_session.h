@@ -46,9 +46,6 @@ class LoadSession {
   [[nodiscard]] const std::vector<TwinDifference>& twins() const { return twins_; }
 
  private:
-  using PieceRange = std::pair<size_t, size_t>;
-
-  [[nodiscard]] PieceRange next_batch(size_t first) const;
   void load_batch(PieceRange batch);
   void measure(PieceRange batch);
   /// Makes scales of what was measured, with the maxima of all ranks where they share scales.

@@ -10,7 +10,7 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kMaximaAtOnce = 4096;
+constexpr int64_t kMaximaSharedAtOnce = 4096;
 
 /// The blocks that [first, first + count) touches.
 IndexRange blocks_of(int64_t first, int64_t count, int64_t block) {
@@ -85,7 +85,7 @@ void agree_on_shared_scales(std::vector<Piece>& pieces, LoadPeers* peers) {
 // In passes of bounded size over the whole table, so that every rank makes the same calls whatever it holds.
 void share_maxima(const Piece& piece, LoadPeers& peers, float* maxima) {
   const ScaleTable table = scale_table(piece);
-  std::array<float, kMaximaAtOnce> values;
+  std::array<float, kMaximaSharedAtOnce> values;
   const auto own = [&](int64_t index) -> float* {
     const int64_t row = index / table.cols;
     const int64_t col = index % table.cols;
@@ -94,8 +94,8 @@ void share_maxima(const Piece& piece, LoadPeers& peers, float* maxima) {
     if (!inside) return nullptr;
     return maxima + (row - table.own_rows.begin) * table.own_cols.size() + col - table.own_cols.begin;
   };
-  for (int64_t begin = 0; begin < table.rows * table.cols; begin += kMaximaAtOnce) {
-    const int64_t count = std::min(kMaximaAtOnce, table.rows * table.cols - begin);
+  for (int64_t begin = 0; begin < table.rows * table.cols; begin += kMaximaSharedAtOnce) {
+    const int64_t count = std::min(kMaximaSharedAtOnce, table.rows * table.cols - begin);
     for (int64_t i = 0; i < count; ++i) {
       const float* value = own(begin + i);
       values[static_cast<size_t>(i)] = value != nullptr ? *value : 0.0F;

@@ -4,19 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+
+#include "octet/models/config_limits.h"
 
 namespace octet {
 namespace {
-
-// Bounds beyond every published model by orders of magnitude, so that products of two of them cannot
-// overflow.
-constexpr int64_t kMaxSize = int64_t{1} << 22;
-constexpr int64_t kMaxVocab = int64_t{1} << 26;
-constexpr int64_t kMaxLayers = 4096;
-constexpr int64_t kMaxPositions = int64_t{1} << 30;
-constexpr int64_t kMaxTokenId = std::numeric_limits<int32_t>::max();
-constexpr double kMaxNumber = 1e12;
 
 /// YaRN's growth of the attention's temperature with the stretch.
 double yarn_mscale(double factor, double mscale) {

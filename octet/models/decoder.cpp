@@ -6,9 +6,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-constexpr int64_t kAlignmentSlack = 128;
-
 AttentionLayerSpec attention_spec(const DecoderSpec& spec, int64_t index) {
   return {
       .name = spec.names.layer_name(index) + "." + spec.names.self_attn,

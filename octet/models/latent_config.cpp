@@ -3,14 +3,13 @@
 
 #include <algorithm>
 
+#include "octet/models/config_limits.h"
 #include "octet/models/moe_config.h"
 
 namespace octet {
 namespace {
 
-constexpr int64_t kMaxSize = int64_t{1} << 22;
 constexpr int64_t kMaxHead = 4096;
-constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxGroups = int64_t{1} << 16;
 // transformers builds the two low-rank norms with its own default, whatever rms_norm_eps says.
 constexpr float kLowRankEps = 1e-6F;

@@ -6,15 +6,12 @@
 #include <utility>
 
 #include "octet/models/config.h"
+#include "octet/models/config_limits.h"
 #include "octet/models/moe_config.h"
 #include "octet/models/registry.h"
 
 namespace octet {
 namespace {
-
-constexpr int64_t kMaxSize = int64_t{1} << 22;
-constexpr int64_t kMaxPositions = int64_t{1} << 30;
-constexpr double kMaxNumber = 1e12;
 
 WeightNames native_names() {
   WeightNames names;
@@ -74,7 +71,7 @@ void read_windows(JsonFields& params, DecoderSpec& spec) {
     spec.sliding_windows[i] = pattern[i % pattern.size()];
 }
 
-void read_yarn(JsonFields& params, RopeSpec& rope) {
+void read_native_yarn(JsonFields& params, RopeSpec& rope) {
   const Json* object = params.object("yarn");
   if (object == nullptr) return;
   JsonFields yarn(*object, "params.json: yarn");
@@ -153,7 +150,7 @@ DecoderSpec read_mistral_params(const Json& json, const std::string& source) {
   spec.rope.theta = params.number("rope_theta", 10000.0, 1.0 + 1e-9, kMaxNumber);
   spec.rope.rotary_dim = spec.head_dim;
   spec.rope.style = RopeStyle::kInterleaved;
-  read_yarn(params, spec.rope);
+  read_native_yarn(params, spec.rope);
   read_temperature(params, spec.rope);
   spec.bos_token_id = 1;  // of every tokenizer of Mistral
   spec.eos_token_ids = {2};

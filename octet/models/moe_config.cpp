@@ -4,12 +4,10 @@
 #include <algorithm>
 #include <array>
 
+#include "octet/models/config_limits.h"
+
 namespace octet {
 namespace {
-
-constexpr int64_t kMaxExperts = int64_t{1} << 16;
-constexpr int64_t kMaxSize = int64_t{1} << 22;
-constexpr int64_t kMaxLayers = 4096;
 
 int64_t read_size(JsonFields& fields, std::string_view name, int64_t fallback, int64_t max) {
   return fallback > 0 ? fields.integer(name, fallback, 1, max) : fields.required_integer(name, 1, max);

@@ -3,14 +3,10 @@
 // own), Qwen3-MoE.
 #include "octet/models/architectures.h"
 #include "octet/models/config.h"
+#include "octet/models/config_limits.h"
 #include "octet/models/moe_config.h"
 
 namespace octet {
-namespace {
-
-constexpr int64_t kMaxSize = int64_t{1} << 22;
-
-}  // namespace
 
 DecoderSpec read_qwen2_moe(JsonFields& fields) {
   DecoderSpec spec = read_common(fields, {.max_position_embeddings = 32768, .rms_norm_eps = 1e-6});

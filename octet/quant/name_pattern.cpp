@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/quant/name_pattern.h"
 
+#include <regex>
 #include <utility>
 
 #include "octet/base/error.h"
@@ -37,6 +38,10 @@ bool glob_matches(std::string_view pattern, std::string_view name) {
 
 }  // namespace
 
+struct NamePattern::Regex {
+  std::regex value;
+};
+
 NamePattern::NamePattern(std::string text) : text_(std::move(text)) {
   if (text_.empty())
     throw ConfigError("an ignore pattern is empty; give a module name, a glob or re:EXPRESSION");
@@ -47,7 +52,9 @@ NamePattern::NamePattern(std::string text) : text_(std::move(text)) {
   }
   if (!std::string_view(text_).starts_with(kRegexPrefix)) return;
   try {
-    regex_.emplace(text_.substr(kRegexPrefix.size()), std::regex::ECMAScript | std::regex::optimize);
+    const std::string expression = text_.substr(kRegexPrefix.size());
+    regex_ = std::make_shared<const Regex>(
+        Regex{std::regex(expression, std::regex::ECMAScript | std::regex::optimize)});
   } catch (const std::regex_error& error) {
     throw ConfigError("ignore pattern \"" + text_ + "\" is not a valid regular expression: " + error.what());
   }
@@ -59,7 +66,7 @@ bool NamePattern::matches(std::string_view module) const {
 
 bool NamePattern::matches_name(std::string_view name) const {
   if (!regex_) return glob_matches(text_, name);
-  return std::regex_search(name.begin(), name.end(), *regex_, std::regex_constants::match_continuous);
+  return std::regex_search(name.begin(), name.end(), regex_->value, std::regex_constants::match_continuous);
 }
 
 }  // namespace octet

@@ -9,64 +9,64 @@ namespace octet {
 namespace {
 
 TEST(Avx512EmulatedOps, QuantizeEveryBfloat16ExactlyUnderEveryRule) {
-  testing::expect_exact_codes_of_every_bfloat16(emulated_quantize_kernels());
+  test::expect_exact_codes_of_every_bfloat16(emulated_quantize_kernels());
 }
 TEST(Avx512EmulatedOps, QuantizeRandomRowsExactlyAndCountWhatWasLost) {
-  testing::expect_exact_codes_of_random_rows(emulated_quantize_kernels());
+  test::expect_exact_codes_of_random_rows(emulated_quantize_kernels());
 }
 TEST(Avx512EmulatedOps, RoundAndWidenExactly) {
-  testing::expect_exact_conversions(emulated_quantize_kernels());
+  test::expect_exact_conversions(emulated_quantize_kernels());
 }
 TEST(Avx512EmulatedOps, MoveRowsToLanesAndBack) {
-  testing::expect_lanes_as_declared(emulated_quantize_kernels());
+  test::expect_lanes_as_declared(emulated_quantize_kernels());
 }
 TEST(Avx512EmulatedOps, PassOverNanInTheLargestMagnitude) {
-  testing::expect_abs_max_past_nan(emulated_quantize_kernels());
+  test::expect_abs_max_past_nan(emulated_quantize_kernels());
 }
 TEST(Avx512EmulatedOps, ComputeSiluAccuratelyOverTheWholeRange) {
-  testing::expect_accurate_silu(emulated_elementwise_kernels());
+  test::expect_accurate_silu(emulated_elementwise_kernels());
 }
 TEST(Avx512EmulatedOps, GiveAnElementTheSameBitsInAnyPlace) {
-  testing::expect_bits_independent_of_place(emulated_elementwise_kernels());
+  test::expect_bits_independent_of_place(emulated_elementwise_kernels());
 }
 TEST(Avx512EmulatedOps, AttendAccuratelyInEveryCacheDtype) {
-  testing::expect_accurate_attention(emulated_attention_kernels());
+  test::expect_accurate_attention(emulated_attention_kernels());
 }
 TEST(Avx512EmulatedOps, AttendAccuratelyWithoutSubnormals) {
-  testing::expect_accurate_attention(emulated_normal_attention_kernels());
+  test::expect_accurate_attention(emulated_normal_attention_kernels());
 }
 TEST(Avx512EmulatedOps, AttendAccuratelyByTables) {
-  testing::expect_accurate_attention(emulated_table_attention_kernels());
+  test::expect_accurate_attention(emulated_table_attention_kernels());
 }
 TEST(Avx512EmulatedOps, AttendAccuratelyByTiles) {
-  testing::expect_accurate_attention(emulated_amx_attention_kernels());
+  test::expect_accurate_attention(emulated_amx_attention_kernels());
 }
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTile) {
-  testing::expect_attention_independent_of_tile(emulated_attention_kernels(), {72, 80, 128});
-  testing::expect_scaled_attention_independent_of_tile(emulated_attention_kernels());
+  test::expect_attention_independent_of_tile(emulated_attention_kernels(), {72, 80, 128});
+  test::expect_scaled_attention_independent_of_tile(emulated_attention_kernels());
 }
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTileByTables) {
-  testing::expect_attention_independent_of_tile(emulated_table_attention_kernels(), {80});
+  test::expect_attention_independent_of_tile(emulated_table_attention_kernels(), {80});
 }
 TEST(Avx512EmulatedOps, GiveAQueryTheSameBitsInAnyTileOfAmx) {
-  testing::expect_attention_independent_of_tile(emulated_amx_attention_kernels(), {40, 64});
+  test::expect_attention_independent_of_tile(emulated_amx_attention_kernels(), {40, 64});
 }
 TEST(Avx512EmulatedOps, ReadNothingBeforeTheCache) {
-  testing::expect_attention_inside_of_cache(emulated_attention_kernels());
+  test::expect_attention_inside_of_cache(emulated_attention_kernels());
 }
 TEST(Avx512EmulatedOps, ReadNothingBeforeTheCacheByTables) {
-  testing::expect_attention_inside_of_cache(emulated_table_attention_kernels());
+  test::expect_attention_inside_of_cache(emulated_table_attention_kernels());
 }
 TEST(Avx512EmulatedOps, ReadNothingBeforeTheCacheByTiles) {
-  testing::expect_attention_inside_of_cache(emulated_amx_attention_kernels());
+  test::expect_attention_inside_of_cache(emulated_amx_attention_kernels());
 }
 TEST(Avx512EmulatedOps, AttendToLatentVectors) {
-  testing::expect_attention_of_latent_vectors(emulated_attention_kernels());
-  testing::expect_attention_of_latent_vectors(emulated_amx_attention_kernels());
+  test::expect_attention_of_latent_vectors(emulated_attention_kernels());
+  test::expect_attention_of_latent_vectors(emulated_amx_attention_kernels());
 }
 TEST(Avx512EmulatedOps, KeepInfinityToTheQueriesThatSeeIt) {
-  testing::expect_attention_of_infinite_elements(emulated_attention_kernels());
-  testing::expect_attention_of_infinite_elements(emulated_amx_attention_kernels());
+  test::expect_attention_of_infinite_elements(emulated_attention_kernels());
+  test::expect_attention_of_infinite_elements(emulated_amx_attention_kernels());
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include "octet/backend/cpu/ops_kernels.h"
 #include "octet/backend/cpu/quantize_kernels.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 void expect_exact_codes_of_every_bfloat16(const QuantizeKernels& kernels);
 void expect_exact_codes_of_random_rows(const QuantizeKernels& kernels);
@@ -27,4 +27,4 @@ void expect_attention_inside_of_cache(const AttentionKernels& kernels);
 void expect_attention_of_latent_vectors(const AttentionKernels& kernels);
 void expect_attention_of_infinite_elements(const AttentionKernels& kernels);
 
-}  // namespace octet::testing
+}  // namespace octet::test

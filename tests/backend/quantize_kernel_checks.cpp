@@ -13,7 +13,7 @@
 #include "octet/core/quant_matrix.h"
 #include "tests/backend/ops_kernel_checks.h"
 
-namespace octet::testing {
+namespace octet::test {
 namespace {
 
 constexpr std::array kQuotients = {QuotientKind::kRaw, QuotientKind::kDivide, QuotientKind::kReciprocal,
@@ -217,4 +217,4 @@ void expect_abs_max_past_nan(const QuantizeKernels& kernels) {
   }
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

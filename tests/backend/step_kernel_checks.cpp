@@ -15,7 +15,7 @@
 #include "octet/core/float8.h"
 #include "tests/backend/ops_kernel_checks.h"
 
-namespace octet::testing {
+namespace octet::test {
 namespace {
 
 std::vector<float> random_floats(std::mt19937& random, int64_t count, float deviation = 1.0F) {
@@ -396,4 +396,4 @@ void expect_attention_of_infinite_elements(const AttentionKernels& kernels) {
   }
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

@@ -20,7 +20,7 @@ void expect_refusal(const TempFolder& folder, const std::string& message) {
               ThrowsMessage<FormatError>(AllOf(HasSubstr(folder.path().string()), HasSubstr(message))));
 }
 
-void write_index(const TempFolder& folder, const std::string& weight_map) {
+void write_index_with_metadata(const TempFolder& folder, const std::string& weight_map) {
   folder.write("model.safetensors.index.json",
                "{\"metadata\":{\"total_size\":1},\"weight_map\":" + weight_map + "}");
 }
@@ -43,7 +43,8 @@ TEST(CheckpointFolder, IsReadByItsIndexThoughItHoldsTheSameWeightsTwice) {
   const TempFolder folder;
   folder.write("consolidated.safetensors", "");
   folder.write("model.safetensors", "");
-  write_index(folder, R"({"x":"model-2.safetensors","a":"model-1.safetensors","b":"model-2.safetensors"})");
+  write_index_with_metadata(
+      folder, R"({"x":"model-2.safetensors","a":"model-1.safetensors","b":"model-2.safetensors"})");
   const auto files = find_checkpoint_files(folder.path());
   EXPECT_THAT(files.names, ElementsAre("model-1.safetensors", "model-2.safetensors"));
   EXPECT_EQ(files.file_of.at("a"), 0U);
@@ -100,20 +101,20 @@ TEST(CheckpointFolder, RefusesAnIndexThatLeavesTheFolder) {
   const TempFolder folder;
   for (const char* name : {"../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", ".", "",
                            "a\\\\b", "a\\u0000b"}) {
-    write_index(folder, "{\"t\":\"" + std::string(name) + "\"}");
+    write_index_with_metadata(folder, "{\"t\":\"" + std::string(name) + "\"}");
     expect_refusal(folder, "weight_map: 't': expected a plain file name inside the folder, found");
   }
 }
 
 TEST(CheckpointFolder, RefusesAMalformedIndex) {
   const TempFolder folder;
-  write_index(folder, "[]");
+  write_index_with_metadata(folder, "[]");
   expect_refusal(folder, "weight_map: expected an object of tensor names and file names, found array");
-  write_index(folder, "{}");
+  write_index_with_metadata(folder, "{}");
   expect_refusal(folder, "names no tensor");
-  write_index(folder, R"({"a":1,"b":null})");
+  write_index_with_metadata(folder, R"({"a":1,"b":null})");
   expect_refusal(folder, "2 faults");
-  write_index(folder, R"({"a":"f","a":"g"})");
+  write_index_with_metadata(folder, R"({"a":"f","a":"g"})");
   expect_refusal(folder, "'a' occurs twice");
   folder.write("model.safetensors.index.json", "{}");
   expect_refusal(folder, "weight_map: expected an object of tensor names and file names, found nothing");

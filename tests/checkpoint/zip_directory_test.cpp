@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 #include "tests/support/temp_folder.h"
 #include "tests/support/zip_text.h"
 
@@ -22,15 +23,10 @@ std::string content(const FileReader& file, const std::string& name) {
   return text;
 }
 
-std::string refusal(const std::string& archive, const std::string& name = "a/x") {
+std::string refusal_of_zip(const std::string& archive, const std::string& name = "a/x") {
   const TempFolder folder;
   const FileReader file(folder.write("z", archive));
-  try {
-    (void)content(file, name);
-  } catch (const FormatError& error) {
-    return error.what();
-  }
-  return "read";
+  return test::refusal<FormatError>([&] { (void)content(file, name); });
 }
 
 TEST(ZipDirectory, FindsMembersWithNarrowAndWideSizes) {
@@ -46,21 +42,21 @@ TEST(ZipDirectory, FindsMembersWithNarrowAndWideSizes) {
 }
 
 TEST(ZipDirectory, RefusesWhatIsCompressedOrEncrypted) {
-  EXPECT_THAT(refusal(zip_text({{.name = "a/x", .data = "z", .method = 8}})),
+  EXPECT_THAT(refusal_of_zip(zip_text({{.name = "a/x", .data = "z", .method = 8}})),
               HasSubstr("member 'a/x' is compressed (method 8), expected it as it is"));
-  EXPECT_THAT(refusal(zip_text({{.name = "a/x", .data = "z", .flags = 1}})),
+  EXPECT_THAT(refusal_of_zip(zip_text({{.name = "a/x", .data = "z", .flags = 1}})),
               HasSubstr("member 'a/x' is encrypted"));
 }
 
 TEST(ZipDirectory, RefusesMissingAndDoubledMembers) {
-  EXPECT_THAT(refusal(zip_text(kParts), "ghost"), HasSubstr("the archive has no member 'ghost'"));
-  EXPECT_THAT(refusal(zip_text({kParts[0], kParts[0]})), HasSubstr("two members 'a/x'"));
+  EXPECT_THAT(refusal_of_zip(zip_text(kParts), "ghost"), HasSubstr("the archive has no member 'ghost'"));
+  EXPECT_THAT(refusal_of_zip(zip_text({kParts[0], kParts[0]})), HasSubstr("two members 'a/x'"));
 }
 
 TEST(ZipDirectory, RefusesAnArchiveWithoutAnEnd) {
   const std::string whole = zip_text(kParts);
   for (size_t length = 0; length < whole.size(); ++length) {
-    EXPECT_THAT(refusal(whole.substr(0, length)), HasSubstr("cut short")) << length;
+    EXPECT_THAT(refusal_of_zip(whole.substr(0, length)), HasSubstr("cut short")) << length;
   }
 }
 
@@ -71,21 +67,24 @@ TEST(ZipDirectory, RefusesPlacesAndCountsBeyondTheFile) {
     std::string text = whole;
     return text.replace(at, bytes.size(), bytes);
   };
-  EXPECT_THAT(refusal(with(end + 10, little_endian(3, 2))), HasSubstr("promises 3 members and ends after 2"));
-  EXPECT_THAT(refusal(with(end + 12, little_endian(0xfffffff0, 4))),
+  EXPECT_THAT(refusal_of_zip(with(end + 10, little_endian(3, 2))),
+              HasSubstr("promises 3 members and ends after 2"));
+  EXPECT_THAT(refusal_of_zip(with(end + 12, little_endian(0xfffffff0, 4))),
               HasSubstr("expected a directory of at most"));
-  EXPECT_THAT(refusal(with(end + 16, little_endian(0x7fffffff, 4))), HasSubstr("directory leaves the file"));
-  EXPECT_THAT(refusal(with(end + 4, little_endian(7, 2))), HasSubstr("several files"));
+  EXPECT_THAT(refusal_of_zip(with(end + 16, little_endian(0x7fffffff, 4))),
+              HasSubstr("directory leaves the file"));
+  EXPECT_THAT(refusal_of_zip(with(end + 4, little_endian(7, 2))), HasSubstr("several files"));
   const size_t first = whole.find("PK\x01\x02");
-  EXPECT_THAT(refusal(with(first + 42, little_endian(0x7ffffff0, 4))), HasSubstr("beyond the file's end"));
-  EXPECT_THAT(refusal(with(first + 42, little_endian(3, 4))),
+  EXPECT_THAT(refusal_of_zip(with(first + 42, little_endian(0x7ffffff0, 4))),
+              HasSubstr("beyond the file's end"));
+  EXPECT_THAT(refusal_of_zip(with(first + 42, little_endian(3, 4))),
               HasSubstr("is not where the archive's directory says"));
-  EXPECT_THAT(refusal(with(first + 20, little_endian(0x7ffffff0, 4) + little_endian(0x7ffffff0, 4))),
+  EXPECT_THAT(refusal_of_zip(with(first + 20, little_endian(0x7ffffff0, 4) + little_endian(0x7ffffff0, 4))),
               HasSubstr("the file is cut short: member 'a/x'"));
   const std::string wide = zip_text({{.name = "a/x", .data = "z", .wide = true}}, true);
   std::string changed = wide;
   changed.replace(wide.find("PK\x06\x07") + 8, 8, std::string(8, '\xff'));
-  EXPECT_THAT(refusal(changed), HasSubstr("64-bit directory leaves the file"));
+  EXPECT_THAT(refusal_of_zip(changed), HasSubstr("64-bit directory leaves the file"));
 }
 
 }  // namespace

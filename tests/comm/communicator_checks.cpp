@@ -11,7 +11,7 @@
 
 #include "octet/base/error.h"
 
-namespace octet::testing {
+namespace octet::test {
 namespace {
 
 void expect(bool condition, const std::string& what) {
@@ -111,4 +111,4 @@ void check_communicator(Communicator& communicator) {
   check_refusals(communicator);
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

@@ -4,9 +4,9 @@
 
 #include "octet/comm/communicator.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 /// To be called on all ranks at once. Throws Error saying what differs.
 void check_communicator(Communicator& communicator);
 
-}  // namespace octet::testing
+}  // namespace octet::test

@@ -19,22 +19,22 @@ namespace {
 
 TEST(Communicator, OneRankAloneHasAllItAsksFor) {
   SingleCommunicator single;
-  testing::check_communicator(single);
+  test::check_communicator(single);
 }
 
 TEST(Communicator, RanksReduceGatherAndBroadcastInTheOrderOfTheRanks) {
   for (const int size : {1, 2, 3, 5}) {
-    testing::run_ranks(size, [](Communicator& c) { testing::check_communicator(c); });
+    test::run_ranks(size, [](Communicator& c) { test::check_communicator(c); });
   }
 }
 
 TEST(Communicator, ARankThatFailsEndsTheOthersWait) {
-  EXPECT_THROW(testing::run_ranks(3,
-                                  [](Communicator& c) {
-                                    if (c.rank() == 1) throw FormatError("broken");
-                                    c.barrier();
-                                    c.barrier();
-                                  }),
+  EXPECT_THROW(test::run_ranks(3,
+                               [](Communicator& c) {
+                                 if (c.rank() == 1) throw FormatError("broken");
+                                 c.barrier();
+                                 c.barrier();
+                               }),
                FormatError);
 }
 

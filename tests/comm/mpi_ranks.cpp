@@ -15,7 +15,7 @@ namespace {
 int run(octet::Communicator& communicator, int failing_rank) {
   try {
     if (failing_rank == communicator.rank()) throw octet::DeviceError("this rank fails");
-    octet::testing::check_communicator(communicator);
+    octet::test::check_communicator(communicator);
     if (failing_rank >= 0) communicator.barrier();
     return 0;
   } catch (...) {

@@ -14,7 +14,7 @@
 #include "octet/base/error.h"
 #include "octet/comm/communicator.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 /// What the threads meet in. A rank that fails wakes all others, whose calls then throw.
 class ThreadWorld {
@@ -124,4 +124,4 @@ inline void run_ranks(int size, const std::function<void(Communicator&)>& body) 
   if (first) std::rethrow_exception(first);
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

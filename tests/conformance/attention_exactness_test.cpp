@@ -6,8 +6,6 @@
 namespace octet::conformance {
 namespace {
 
-constexpr std::array kCacheTypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
-
 class AttentionExactness : public Conformance {
  protected:
   template <class Body>

@@ -7,7 +7,6 @@
 namespace octet::conformance {
 namespace {
 
-constexpr std::array kCacheTypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
 constexpr std::array<int64_t, 2> kKeyHeads = {1, 2};
 constexpr std::array<int64_t, 4> kGroups = {1, 3, 4, 7};
 constexpr std::array<int64_t, 7> kHeadDims = {8, 40, 64, 80, 96, 128, 256};

@@ -3,10 +3,14 @@
 /// and payload of a NaN, and within a bound that is computed from the operation.
 #pragma once
 
+#include <limits>
+
 #include "octet/core/quant_matrix.h"
 #include "tests/conformance/strided.h"
 
 namespace octet::conformance {
+
+inline constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 /// Unit roundoff of float32.
 inline constexpr double kRoundoff = 0x1p-24;

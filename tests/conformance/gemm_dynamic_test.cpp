@@ -13,8 +13,6 @@
 namespace octet::conformance {
 namespace {
 
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
-
 /// What a case is made of, beside its shape.
 struct Kinds {
   DType x = DType::kBF16;

@@ -10,9 +10,7 @@
 namespace octet::conformance {
 namespace {
 
-constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64};
 constexpr std::array kFormats = {DType::kF8E4M3, DType::kF8E5M2};
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 class GemmSpecialConformance : public Conformance {
  protected:

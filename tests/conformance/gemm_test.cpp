@@ -14,7 +14,6 @@ constexpr std::array kLefts = {Left::kFloat32, Left::kBFloat16, Left::kTokenE4M3
                                Left::kGroupE4M3};
 constexpr std::array<std::optional<DType>, 4> kBiases = {std::nullopt, DType::kF32, DType::kBF16,
                                                          DType::kF16};
-constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64};
 constexpr std::array<int64_t, 2> kGaps = {0, 3};
 
 std::vector<MultiplyCase> multiply_cases() {

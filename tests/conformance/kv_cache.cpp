@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <numeric>
 
 #include "octet/base/checked_math.h"
@@ -14,7 +13,6 @@
 namespace octet::conformance {
 namespace {
 
-constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 constexpr int64_t kSpareBlocks = 3;
 
 int64_t longest(const AttentionCase& what) {

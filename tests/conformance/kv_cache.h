@@ -2,6 +2,7 @@
 /// A paged cache whose unused slots hold NaN, and an attention step over several sequences in it.
 #pragma once
 
+#include <array>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,10 @@
 #include "tests/conformance/compare.h"
 
 namespace octet::conformance {
+
+/// What a cache may hold.
+inline constexpr std::array kCacheTypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3,
+                                           DType::kF8E5M2};
 
 struct CacheShape {
   DType dtype = DType::kF32;

@@ -7,8 +7,6 @@
 namespace octet::conformance {
 namespace {
 
-constexpr std::array kCacheTypes = {DType::kF32, DType::kF16, DType::kBF16, DType::kF8E4M3, DType::kF8E5M2};
-
 class KvStoreConformance : public Conformance {
  protected:
   void expect_held(const Strided& keys, const Strided& values, const CacheShape& shape,

@@ -12,7 +12,6 @@ namespace octet::conformance {
 namespace {
 
 constexpr std::array kReals = {DType::kF32, DType::kF16, DType::kBF16};
-constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64};
 constexpr std::array<MatrixPlace, 4> kPlaces = {{{0, 0}, {1, 3}, {63, 1}, {66, 70}}};
 
 class LoadingConformance : public Conformance {};

@@ -10,6 +10,8 @@
 
 namespace octet::conformance {
 
+inline constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64};
+
 enum class Scales {
   kNone,
   kRow,

@@ -15,7 +15,6 @@ namespace {
 constexpr std::array kSources = {DType::kF32, DType::kF16, DType::kBF16};
 constexpr std::array kFormats = {DType::kF8E4M3, DType::kF8E5M2};
 constexpr std::array kScales = {Scales::kNone, Scales::kRow, Scales::kGrid, Scales::kParts};
-constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64};
 constexpr std::array kQuotients = {QuantizeRule::Quotient::kDivide, QuantizeRule::Quotient::kReciprocal,
                                    QuantizeRule::Quotient::kDivideRounded};
 constexpr int64_t kRows = 200;

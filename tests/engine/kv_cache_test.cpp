@@ -10,6 +10,7 @@
 #include "octet/backend/reference/reference_backend.h"
 #include "octet/base/error.h"
 #include "octet/core/memory_ledger.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
@@ -22,12 +23,7 @@ struct CacheTest : ::testing::Test {
   KvCacheSpec spec{.layers = 2, .heads = 3, .head_dim = 8, .dtype = DType::kF8E4M3, .block_size = 4};
 
   std::string refusal(int64_t num_blocks) {
-    try {
-      const KvCache cache(backend, spec, num_blocks);
-    } catch (const ArgumentError& error) {
-      return error.what();
-    }
-    return "";
+    return test::refusal<ArgumentError>([&] { const KvCache cache(backend, spec, num_blocks); });
   }
 };
 

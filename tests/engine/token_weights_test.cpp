@@ -12,7 +12,7 @@
 namespace octet {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNever = std::numeric_limits<float>::infinity();
 
 /// Logits from 5 downwards, the further the sparser, in an order without a pattern.
 std::vector<float> some_logits(size_t count) {
@@ -40,7 +40,7 @@ TEST(TokenWeights, AreTheExponentialsOfTheDistances) {
 TEST(TokenWeights, AreOneForTheBestAndNothingForTheImpossible) {
   TokenWeights tokens(4);
   for (const double temperature : {1e-300, 1e-6, 1.0, 1e6, 1e300}) {
-    tokens.assign(std::vector<float>{2.0F, -kInfinity, 2.0F, 2.0F}, 2.0F, temperature);
+    tokens.assign(std::vector<float>{2.0F, -kNever, 2.0F, 2.0F}, 2.0F, temperature);
     EXPECT_THAT(tokens.weights(), testing::ElementsAre(1.0F, 0.0F, 1.0F, 1.0F)) << temperature;
   }
   tokens.assign(std::vector<float>{2.0F, 1.99F}, 2.0F, 1e-6);
@@ -57,14 +57,14 @@ TEST(TokenWeights, SpreadOverBucketsByTheirDistance) {
     const auto spread = tokens.spread();
     int64_t seen = 0;
     double weight = 0;
-    float least = kInfinity;
+    float least = kNever;
     for (int b = 0; b < TokenWeights::kBuckets; ++b) {
       std::vector<int32_t> ids = {-7};
       tokens.collect(b, b, ids);
       EXPECT_EQ(std::ssize(ids) - 1, spread[static_cast<size_t>(b)].count);
       EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
       double sum = 0;
-      float most = -kInfinity;
+      float most = -kNever;
       float lowest = least;
       for (size_t i = 1; i < ids.size(); ++i) {
         const auto id = static_cast<size_t>(ids[i]);

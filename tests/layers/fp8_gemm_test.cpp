@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kRows = 70;
 constexpr int64_t kCols = 130;
 
-struct Rig {
+struct GemmRig {
   MemoryLedger ledger;
   std::unique_ptr<Backend> backend = make_backend({.device = "cpu", .threads = 2}, ledger);
 
@@ -41,7 +41,7 @@ float code_value(float quotient) {
 }
 
 TEST(Fp8Gemm, GivesTheDocumentedArithmetic) {
-  Rig rig;
+  GemmRig rig;
   const auto weight = random_floats(kRows * kCols, 1);
   const auto x = random_floats(3 * kCols, 2);
   const auto bias = random_floats(kRows, 3);
@@ -80,7 +80,7 @@ TEST(Fp8Gemm, GivesTheDocumentedArithmetic) {
 }
 
 TEST(Fp8Gemm, PutsANanIntoItsOwnRowOnly) {
-  Rig rig;
+  GemmRig rig;
   const auto weight = random_floats(kRows * kCols, 1);
   auto x = random_floats(2 * kCols, 2);
   const QuantMatrix w = rig.matrix();
@@ -100,7 +100,7 @@ TEST(Fp8Gemm, PutsANanIntoItsOwnRowOnly) {
 }
 
 TEST(Fp8Gemm, GivesTheSameBitsHoweverManyRowsThereAre) {
-  Rig rig;
+  GemmRig rig;
   constexpr int64_t kWide = 8192;
   constexpr int64_t kMany = 1000;  // more than the workspace takes at a time
   const auto weight = random_floats(64 * kWide, 1);
@@ -120,7 +120,7 @@ TEST(Fp8Gemm, GivesTheSameBitsHoweverManyRowsThereAre) {
 }
 
 TEST(QuantizeFp8Weight, RefusesValuesThatAreNotFiniteAndWritesNothing) {
-  Rig rig;
+  GemmRig rig;
   auto weight = random_floats(kRows * kCols, 1);
   weight[7] = std::nanf("");
   weight[2000] = INFINITY;

@@ -14,9 +14,9 @@
 namespace octet {
 namespace {
 
-using testing::every_device;
-using testing::LayerRig;
-using testing::Numbers;
+using test::every_device;
+using test::LayerRig;
+using test::Numbers;
 using Row = std::vector<double>;
 
 constexpr int64_t kHeads = 3;
@@ -38,9 +38,9 @@ const AttentionLayerSpec kLayer{.name = "a",
                                 .rope_style = RopeStyle::kInterleaved};
 
 /// The layer, its cache of one sequence, and a step.
-class Rig : public LayerRig<LatentAttention> {
+class LatentRig : public LayerRig<LatentAttention> {
  public:
-  Rig(const BackendOptions& device, QuantOptions options, const LatentAttentionSpec& spec, DType cache)
+  LatentRig(const BackendOptions& device, QuantOptions options, const LatentAttentionSpec& spec, DType cache)
       : LayerRig(device, std::move(options), kLayer, spec),
         positions_({.rotary_dim = spec.qk_rope_head_dim, .style = RopeStyle::kInterleaved}),
         arena_(arena(layer().scratch_bytes(kTokens) + positions_.angle_bytes(kTokens))) {
@@ -166,8 +166,8 @@ Row attend(const std::map<std::string, Numbers>& w, const LatentAttentionSpec& s
   return w.at("a.o_proj.weight").times(mixed);
 }
 
-void expect_plain(Rig& rig, const LatentAttentionSpec& spec, double tolerance) {
-  const std::vector<float> x = testing::random_values(kTokens * kHidden, 2);
+void expect_plain(LatentRig& rig, const LatentAttentionSpec& spec, double tolerance) {
+  const std::vector<float> x = test::random_values(kTokens * kHidden, 2);
   const auto w = rig.weights();
   std::vector<float> actual = rig.step(x, 0, 6);  // a prompt, then token by token
   for (int64_t t = 6; t < kTokens; ++t) {
@@ -196,13 +196,13 @@ TEST(LatentAttention, EqualsThePlainComputationHoweverKvBIsStored) {
           std::optional(Granularity::kChannel), std::optional(Granularity::kBlock)}) {
       QuantOptions options;
       options.quantization = granularity;
-      Rig rig(device, options, kSpec, DType::kF32);
+      LatentRig rig(device, options, kSpec, DType::kF32);
       expect_plain(rig, kSpec, 2e-5);
     }
     QuantOptions raw;
     raw.raw_cast = true;
     raw.fp8_format = DType::kF8E5M2;
-    Rig rig(device, raw, kSpec, DType::kF32);
+    LatentRig rig(device, raw, kSpec, DType::kF32);
     expect_plain(rig, kSpec, 2e-5);
   }
 }
@@ -211,14 +211,14 @@ TEST(LatentAttention, EqualsThePlainComputationWithoutALowRankOfTheQueries) {
   LatentAttentionSpec spec = kSpec;
   spec.q_lora_rank = 0;
   for (const BackendOptions& device : every_device()) {
-    Rig rig(device, {}, spec, DType::kF32);
+    LatentRig rig(device, {}, spec, DType::kF32);
     expect_plain(rig, spec, 2e-5);
   }
 }
 
 TEST(LatentAttention, TakesACacheInFp8WithOneScaleForEachToken) {
   for (const BackendOptions& device : every_device()) {
-    Rig rig(device, {}, kSpec, DType::kF8E4M3);
+    LatentRig rig(device, {}, kSpec, DType::kF8E4M3);
     expect_plain(rig, kSpec, 0.2);
   }
 }

@@ -16,7 +16,7 @@
 #include "octet/loading/weight_loader.h"
 #include "tests/loading/memory_source.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 /// A matrix of plain numbers.
 struct Numbers {
@@ -133,4 +133,4 @@ class LayerRig {
   std::vector<Parameter> parameters_;
 };
 
-}  // namespace octet::testing
+}  // namespace octet::test

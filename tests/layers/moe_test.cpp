@@ -12,12 +12,12 @@
 namespace octet {
 namespace {
 
-using testing::every_device;
-using testing::LayerRig;
-using testing::Numbers;
+using test::every_device;
+using test::LayerRig;
+using test::Numbers;
 using Row = std::vector<double>;
 
-constexpr int64_t kHidden = 24;
+constexpr int64_t kHiddenSize = 24;
 constexpr int64_t kExperts = 7;
 constexpr int64_t kChosen = 3;
 
@@ -31,16 +31,17 @@ MoeSpec mixture(bool shared) {
   return spec;
 }
 
-class Rig : public LayerRig<Moe> {
+class MoeRig : public LayerRig<Moe> {
  public:
-  Rig(const BackendOptions& device, QuantOptions options, const MoeSpec& spec)
-      : LayerRig(device, std::move(options), spec, "l", kHidden), arena_(arena(layer().scratch_bytes(40))) {}
+  MoeRig(const BackendOptions& device, QuantOptions options, const MoeSpec& spec)
+      : LayerRig(device, std::move(options), spec, "l", kHiddenSize),
+        arena_(arena(layer().scratch_bytes(40))) {}
 
   std::vector<float> forward(const std::vector<float>& x) {
-    const auto tokens = static_cast<int64_t>(x.size()) / kHidden;
+    const auto tokens = static_cast<int64_t>(x.size()) / kHiddenSize;
     std::vector<float> y(x.size());
-    layer().forward(view_of(x.data(), Shape{tokens, kHidden}), view_of(y.data(), Shape{tokens, kHidden}),
-                    arena_);
+    layer().forward(view_of(x.data(), Shape{tokens, kHiddenSize}),
+                    view_of(y.data(), Shape{tokens, kHiddenSize}), arena_);
     EXPECT_EQ(arena_.used(), 0);
     return y;
   }
@@ -69,7 +70,7 @@ Row plain(const std::map<std::string, Numbers>& w, const Row& x, bool shared) {
   const Row logits = w.at("l.mlp.gate.weight").times(x);
   double sum = 0;
   for (const double logit : logits) sum += std::exp(logit);
-  Row y(kHidden);
+  Row y(kHiddenSize);
   const auto add = [&](const Row& more, double weight) {
     for (size_t h = 0; h < y.size(); ++h) y[h] += weight * more[h];
   };
@@ -90,17 +91,17 @@ TEST(Moe, EqualsThePlainSumOverTheChosenExpertsHoweverTheyAreStored) {
       for (const bool shared : {false, true}) {
         QuantOptions options;
         options.quantization = granularity;
-        Rig rig(device, options, mixture(shared));
+        MoeRig rig(device, options, mixture(shared));
         const auto w = rig.weights();
-        const std::vector<float> x = testing::random_values(17 * kHidden, 3);
+        const std::vector<float> x = test::random_values(17 * kHiddenSize, 3);
         const std::vector<float> y = rig.forward(x);
         for (size_t t = 0; t < 17; ++t) {
           const Row expected = plain(w,
-                                     Row(x.begin() + static_cast<std::ptrdiff_t>(t * kHidden),
-                                         x.begin() + static_cast<std::ptrdiff_t>((t + 1) * kHidden)),
+                                     Row(x.begin() + static_cast<std::ptrdiff_t>(t * kHiddenSize),
+                                         x.begin() + static_cast<std::ptrdiff_t>((t + 1) * kHiddenSize)),
                                      shared);
-          for (size_t h = 0; h < kHidden; ++h)
-            EXPECT_NEAR(static_cast<double>(y[t * kHidden + h]), expected[h], 1e-4) << "token " << t;
+          for (size_t h = 0; h < kHiddenSize; ++h)
+            EXPECT_NEAR(static_cast<double>(y[t * kHiddenSize + h]), expected[h], 1e-4) << "token " << t;
         }
       }
     }
@@ -113,12 +114,12 @@ TEST(Moe, GivesATokenTheSameBitsAloneAndAmongOthers) {
       QuantOptions options;
       options.quantization = granularity;
       options.activation_scheme = scheme;
-      Rig rig({.device = "cpu", .threads = 2, .isa = {}}, options, mixture(true));
-      const std::vector<float> x = testing::random_values(40 * kHidden, 4);
+      MoeRig rig({.device = "cpu", .threads = 2, .isa = {}}, options, mixture(true));
+      const std::vector<float> x = test::random_values(40 * kHiddenSize, 4);
       const std::vector<float> all = rig.forward(x);
       for (std::ptrdiff_t t = 0; t < 40; t += 7) {
-        const auto begin = t * kHidden;
-        const std::vector<float> one = rig.forward({x.begin() + begin, x.begin() + begin + kHidden});
+        const auto begin = t * kHiddenSize;
+        const std::vector<float> one = rig.forward({x.begin() + begin, x.begin() + begin + kHiddenSize});
         EXPECT_TRUE(std::equal(one.begin(), one.end(), all.begin() + begin)) << "token " << t;
       }
     }
@@ -128,15 +129,15 @@ TEST(Moe, GivesATokenTheSameBitsAloneAndAmongOthers) {
 TEST(Moe, QuantizesTheInputsOfExpertsInFp8AsItsOptionsSay) {
   QuantOptions options;
   const MoeSpec spec = mixture(false);
-  const std::vector<float> x = testing::random_values(9 * kHidden, 6);
-  Rig dense({}, options, spec);
+  const std::vector<float> x = test::random_values(9 * kHiddenSize, 6);
+  MoeRig dense({}, options, spec);
   for (const Granularity granularity : {Granularity::kChannel, Granularity::kBlock}) {
     options.quantization = granularity;
     options.activation_scheme = ActivationScheme::kDynamic;
     // An expert that is left as it is takes its inputs as they are.
     options.ignore = {"l.mlp.experts.2.*"};
-    Rig reference({.device = "reference", .threads = 1, .isa = {}}, options, spec);
-    Rig cpu({}, options, spec);
+    MoeRig reference({.device = "reference", .threads = 1, .isa = {}}, options, spec);
+    MoeRig cpu({}, options, spec);
     const std::vector<float> expected = reference.forward(x);
     const std::vector<float> actual = cpu.forward(x);
     const std::vector<float> unquantized = dense.forward(x);
@@ -150,8 +151,8 @@ TEST(Moe, QuantizesTheInputsOfExpertsInFp8AsItsOptionsSay) {
 }
 
 TEST(Moe, DoesNotReadTheExpertsThatNoTokenChose) {
-  Rig rig({}, {}, mixture(false));
-  const std::vector<float> x = testing::random_values(kHidden, 5);
+  MoeRig rig({}, {}, mixture(false));
+  const std::vector<float> x = test::random_values(kHiddenSize, 5);
   const std::vector<float> before = rig.forward(x);
   const auto used = chosen_experts(rig.weights(), Row(x.begin(), x.end()));
   for (Parameter& parameter : rig.parameters()) {
@@ -169,7 +170,7 @@ TEST(Moe, NeverQuantizesRouterAndSharedGateAndKeepsTheFilesDtype) {
   options.choose = [](std::string_view, WeightRole) {
     return std::optional(StorageRule{.quantize = true, .format = DType::kF8E4M3});
   };
-  Rig rig({}, options, mixture(true));
+  MoeRig rig({}, options, mixture(true));
   for (const Parameter& parameter : rig.parameters()) {
     if (parameter.name != "l.mlp.gate.weight" && parameter.name != "l.mlp.shared_expert_gate.weight")
       continue;
@@ -181,9 +182,9 @@ TEST(Moe, RefusesGroupsThatCannotGiveEnoughExperts) {
   MoeSpec spec = mixture(false);
   spec.router.groups = 7;
   spec.router.chosen_groups = 2;
-  EXPECT_THROW(Rig({}, {}, spec), ConfigError);
+  EXPECT_THROW(MoeRig({}, {}, spec), ConfigError);
   spec.router.groups = 2;
-  EXPECT_THROW(Rig({}, {}, spec), ConfigError);
+  EXPECT_THROW(MoeRig({}, {}, spec), ConfigError);
 }
 
 }  // namespace

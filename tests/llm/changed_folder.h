@@ -10,8 +10,9 @@
 #include "octet/checkpoint/checkpoint.h"
 #include "tests/llm/fp8_folder.h"
 #include "tests/llm/golden_folder.h"
+#include "tests/support/refusal.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 inline FileTensors tensors_in(const std::filesystem::path& folder) {
   FileTensors result;
@@ -56,12 +57,7 @@ class Changed {
   }
   template <class E>
   std::string refusal() {
-    try {
-      (void)open();
-    } catch (const E& error) {
-      return error.what();
-    }
-    return "accepted";
+    return test::refusal<E>([&] { (void)open(); });
   }
 
  private:
@@ -77,4 +73,4 @@ inline void expect_contains(const std::string& text, const std::string& part) {
   EXPECT_NE(text.find(part), std::string::npos) << text;
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

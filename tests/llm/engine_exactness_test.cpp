@@ -10,6 +10,7 @@
 
 #include "octet/engine/engine.h"
 #include "tests/llm/golden_folder.h"
+#include "tests/support/refusal.h"
 
 namespace {
 
@@ -53,7 +54,7 @@ void operator delete[](void* data, size_t) noexcept {
 namespace octet {
 namespace {
 
-using testing::GoldenFolder;
+using test::GoldenFolder;
 
 struct Case {
   std::string folder;
@@ -186,12 +187,7 @@ TEST(Engine, RefusesPromptsThatCannotRunAndSaysWhy) {
   const auto model = loaded({.folder = "llama_tied"});
   Engine engine(model->decoder(), {.max_model_len = 32});
   const auto message = [&](std::vector<int32_t> ids) -> std::string {
-    try {
-      engine.add({.prompt = std::move(ids), .params = {}});
-    } catch (const ArgumentError& error) {
-      return error.what();
-    }
-    return "accepted";
+    return test::refusal<ArgumentError>([&] { engine.add({.prompt = std::move(ids), .params = {}}); });
   };
   EXPECT_THAT(message({}), ::testing::HasSubstr("expected at least one token"));
   EXPECT_THAT(message({0, -1}), ::testing::HasSubstr("prompt[1]: expected a token id from 0 to"));

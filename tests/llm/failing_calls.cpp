@@ -18,8 +18,8 @@
 
 namespace {
 
-using octet::testing::Call;
-using octet::testing::kCalls;
+using octet::test::Call;
+using octet::test::kCalls;
 
 std::array<std::atomic<int64_t>, kCalls> calls;
 std::atomic<size_t> failing_call{0};
@@ -118,7 +118,7 @@ int open(const char* path, int flags, ...) {
   std::free(memory);
 }
 
-namespace octet::testing {
+namespace octet::test {
 
 const char* to_string(Call call) {
   constexpr std::array<const char*, kCalls> kNames = {"read",  "write", "fsync", "rename",      "renameat2",
@@ -153,4 +153,4 @@ void count_this_thread() {
   this_thread = true;
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <functional>
 
-namespace octet::testing {
+namespace octet::test {
 
 enum class Call { kRead, kWrite, kSync, kRename, kExchange, kFolder, kCreate, kMap, kAllocate };
 inline constexpr size_t kCalls = 9;
@@ -37,4 +37,4 @@ class CountedCalls {
 
 void count_this_thread();
 
-}  // namespace octet::testing
+}  // namespace octet::test

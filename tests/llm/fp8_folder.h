@@ -16,7 +16,7 @@
 #include "octet/llm/model.h"
 #include "tests/support/temp_folder.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 struct FileTensor {
   DType dtype = DType::kF32;
@@ -99,4 +99,4 @@ inline std::vector<float> folder_logits(Model& model) {
   return all;
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

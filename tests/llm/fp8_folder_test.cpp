@@ -10,12 +10,13 @@
 #include <fstream>
 
 #include "tests/llm/golden_folder.h"
+#include "tests/support/refusal.h"
 #include "tests/support/source_dir.h"
 
 namespace octet {
 namespace {
 
-using namespace octet::testing;
+using namespace octet::test;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -135,12 +136,7 @@ class StaticActivations : public ::testing::Test {
   std::vector<float> static_logits() { return logits(ActivationScheme::kStatic); }
   template <class E>
   std::string refusal() {
-    try {
-      static_logits();
-    } catch (const E& error) {
-      return error.what();
-    }
-    return "accepted";
+    return test::refusal<E>([&] { static_logits(); });
   }
 
   FileTensors tensors_;

@@ -13,7 +13,7 @@
 #include "octet/llm/model.h"
 #include "tests/support/source_dir.h"
 
-namespace octet::testing {
+namespace octet::test {
 
 /// Where the golden model `name` lies.
 inline std::filesystem::path golden_models(const std::string& name) {
@@ -65,4 +65,4 @@ inline double relative_difference(std::span<const float> actual, std::span<const
   return difference / largest;
 }
 
-}  // namespace octet::testing
+}  // namespace octet::test

@@ -9,8 +9,8 @@
 namespace octet {
 namespace {
 
-using testing::GoldenFolder;
-using testing::relative_difference;
+using test::GoldenFolder;
+using test::relative_difference;
 
 constexpr double kTolerance = 1e-4;
 

@@ -9,7 +9,7 @@
 namespace octet {
 namespace {
 
-using testing::GoldenFolder;
+using test::GoldenFolder;
 
 ModelOptions with(const QuantOptions& quant) {
   return {.quant = quant,

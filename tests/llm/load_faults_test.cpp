@@ -16,12 +16,12 @@
 namespace octet {
 namespace {
 
+using test::Call;
+using test::CountedCalls;
+using test::golden_models;
+using test::Strike;
 using ::testing::AllOf;
-using testing::Call;
-using testing::CountedCalls;
-using testing::golden_models;
 using ::testing::HasSubstr;
-using testing::Strike;
 
 ModelOptions options_of(Granularity granularity, int threads = 2) {
   ModelOptions options;
@@ -173,14 +173,14 @@ TEST(LoadFaults, AnyReadThatFailsOnOneOfSeveralRanksIsTheSameErrorOnAll) {
       SCOPED_TRACE("rank " + std::to_string(failing) + ", read " + std::to_string(number));
       std::vector<std::string> errors(2);
       std::vector<int64_t> held(2, 0);
-      testing::run_ranks(2, [&](Communicator& communicator) {
+      test::run_ranks(2, [&](Communicator& communicator) {
         const auto rank = static_cast<size_t>(communicator.rank());
         ModelOptions options = options_of(Granularity::kTensor, 1);
         options.communicator = &communicator;
         Model model(folder, options);  // reads on every rank, alone
         const int64_t before = model.ledger().current();
         communicator.barrier();
-        if (communicator.rank() == failing) testing::count_this_thread();
+        if (communicator.rank() == failing) test::count_this_thread();
         std::unique_ptr<CountedCalls> counted;
         if (communicator.rank() == 0) {
           counted = std::make_unique<CountedCalls>(

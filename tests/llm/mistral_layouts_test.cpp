@@ -17,11 +17,11 @@
 namespace octet {
 namespace {
 
+using test::golden_models;
+using test::GoldenFolder;
+using test::relative_difference;
 using ::testing::AllOf;
-using testing::golden_models;
-using testing::GoldenFolder;
 using ::testing::HasSubstr;
-using testing::relative_difference;
 using ::testing::ThrowsMessage;
 
 struct NamedTensor {
@@ -255,7 +255,7 @@ TEST(MistralLayout, AnFp8CheckpointOfMistralsOwnFilesIsInTheirLayoutToo) {
       Model written(out, options());
       direct.load();
       written.load();
-      EXPECT_EQ(testing::folder_logits(written), testing::folder_logits(direct));
+      EXPECT_EQ(test::folder_logits(written), test::folder_logits(direct));
     }
   }
 }

@@ -9,11 +9,11 @@
 namespace octet {
 namespace {
 
-using testing::Changed;
-using testing::expect_contains;
-using testing::FileTensors;
-using testing::golden_models;
-using testing::plain_options;
+using test::Changed;
+using test::expect_contains;
+using test::FileTensors;
+using test::golden_models;
+using test::plain_options;
 
 TEST(MixtureFolders, NameBothNumbersOfExpertsWhereConfigurationAndFilesDisagree) {
   Changed more("qwen2_moe");
@@ -77,7 +77,7 @@ TEST(MixtureFolders, SkipTheLayersThatPredictFurtherTokensAndListThem) {
   for (const auto& [name, tensor] : of_last) {
     if (name.starts_with(kLast)) folder.tensors["model.layers.2." + name.substr(kLast.size())] = tensor;
   }
-  folder.tensors["model.layers.2.eh_proj.weight"] = testing::float_tensor({1}, {1.0F});
+  folder.tensors["model.layers.2.eh_proj.weight"] = test::float_tensor({1}, {1.0F});
   const std::unique_ptr<Model> model = folder.open();
   model->load();
   EXPECT_TRUE(model->load_report().unused.empty());
@@ -87,7 +87,7 @@ TEST(MixtureFolders, SkipTheLayersThatPredictFurtherTokensAndListThem) {
   EXPECT_EQ(skipped, static_cast<int>(folder.tensors.size() - of_last.size()));
   Model whole(golden_models("glm4_moe_lite"), plain_options());
   whole.load();
-  EXPECT_EQ(testing::folder_logits(*model), testing::folder_logits(whole));
+  EXPECT_EQ(test::folder_logits(*model), test::folder_logits(whole));
 }
 
 TEST(MixtureFolders, CacheOneShortVectorForEachTokenOfLatentAttention) {
@@ -118,28 +118,28 @@ TEST(MixtureFolders, LoadAgainFromFp8FilesOfEveryDialectWithTheSameLogits) {
   for (const char* name : {"qwen2_moe", "glm4_moe_lite"}) {
     struct Case {
       Granularity granularity;
-      testing::ScaleDialect dialect;
+      test::ScaleDialect dialect;
       Json quantization;
     };
     const std::vector<Case> cases = {
         {Granularity::kChannel,
-         testing::ScaleDialect::kColumn,
+         test::ScaleDialect::kColumn,
          {{"quant_method", "compressed-tensors"}, {"format", "float-quantized"}}},
         {Granularity::kBlock,
-         testing::ScaleDialect::kBlockInverse,
+         test::ScaleDialect::kBlockInverse,
          {{"quant_method", "fp8"}, {"weight_block_size", {128, 128}}}},
-        {Granularity::kTensor, testing::ScaleDialect::kScalar, {{"quant_method", "fp8"}}}};
+        {Granularity::kTensor, test::ScaleDialect::kScalar, {{"quant_method", "fp8"}}}};
     for (const Case& what : cases) {
       ModelOptions options = plain_options();
       options.quant.quantization = what.granularity;
       Model quantized(golden_models(name), options);
       quantized.load();
       const TempFolder folder;
-      testing::write_folder(folder.path(), golden_models(name), what.quantization,
-                            testing::tensors_of(quantized, what.dialect));
+      test::write_folder(folder.path(), golden_models(name), what.quantization,
+                         test::tensors_of(quantized, what.dialect));
       Model adopted(folder.path(), plain_options());
       adopted.load();
-      EXPECT_EQ(testing::folder_logits(adopted), testing::folder_logits(quantized)) << name;
+      EXPECT_EQ(test::folder_logits(adopted), test::folder_logits(quantized)) << name;
     }
   }
 }

@@ -10,12 +10,14 @@
 #include "octet/loading/dummy_weights.h"
 #include "tests/llm/golden_folder.h"
 #include "tests/loading/watched_source.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
 
+using test::GoldenFolder;
+using test::refusal;
 using ::testing::AllOf;
-using testing::GoldenFolder;
 using ::testing::HasSubstr;
 
 LlmOptions options_of(LoadFormat format = LoadFormat::kAuto) {
@@ -32,16 +34,6 @@ GenerateOptions greedy(int64_t tokens) {
   options.sampling.max_tokens = tokens;
   options.sampling.ignore_eos = true;
   return options;
-}
-
-template <class E, class Body>
-std::string refusal(Body&& body) {
-  try {
-    body();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 /// All digests in one text.

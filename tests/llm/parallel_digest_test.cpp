@@ -26,7 +26,7 @@ std::filesystem::path folder_of(const std::string& name) {
 
 Digests digests_of(const std::string& folder, const QuantOptions& quant, int ranks) {
   Digests found;
-  testing::run_ranks(ranks, [&](Communicator& communicator) {
+  test::run_ranks(ranks, [&](Communicator& communicator) {
     ModelOptions options;
     options.quant = quant;
     options.device.threads = 1;

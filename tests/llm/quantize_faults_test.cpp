@@ -15,9 +15,9 @@
 namespace octet {
 namespace {
 
-using testing::Call;
-using testing::CountedCalls;
-using testing::Strike;
+using test::Call;
+using test::CountedCalls;
+using test::Strike;
 
 const std::filesystem::path kModel = source_dir() / "tests/golden/models/llama_tied";
 

@@ -14,7 +14,7 @@
 namespace octet {
 namespace {
 
-using namespace octet::testing;
+using namespace octet::test;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 

@@ -19,7 +19,7 @@
 namespace octet {
 namespace {
 
-using testing::run_ranks;
+using test::run_ranks;
 
 struct Case {
   std::string name;
@@ -227,7 +227,7 @@ TEST(TensorParallel, LogitsAreThoseOfOneRankWithinWhatTheOrderOfSumsAllows) {
       // moves an activation by one part in 256.
       const double bound = exact ? 7 * 100 * 0x1p-24 : 7 * 0x1p-8;
       for (const int ranks : {2, 3})
-        EXPECT_LE(testing::relative_difference(logits(golden(folder), options, ranks), one), bound)
+        EXPECT_LE(test::relative_difference(logits(golden(folder), options, ranks), one), bound)
             << folder << " " << ranks << (exact ? " float32" : " bfloat16");
     }
   }

@@ -10,8 +10,8 @@
 namespace octet {
 namespace {
 
-using testing::Changed;
-using testing::float_tensor;
+using test::Changed;
+using test::float_tensor;
 using ::testing::HasSubstr;
 using ::testing::Not;
 

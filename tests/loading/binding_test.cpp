@@ -15,7 +15,8 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 
-std::string refusal(const TestModel& model, const WeightSource& source, const LoadOptions& options = {}) {
+std::string refusal_of_load(const TestModel& model, const WeightSource& source,
+                            const LoadOptions& options = {}) {
   MemoryLedger ledger;
   ReferenceBackend backend(ledger);
   try {
@@ -32,7 +33,7 @@ TEST(Binding, RefusesAMissingTensorWithTheShapeItWouldHave) {
   source.add("a.weight", DType::kBF16, {2, 3});
   TestModel model;
   model.matrix({{"a.weight", 2}, {"b.weight", 4}}, 3, {});
-  const std::string message = refusal(model, source);
+  const std::string message = refusal_of_load(model, source);
   EXPECT_THAT(message, HasSubstr("model: missing tensor 'b.weight', expected with shape [4, 3]"));
   EXPECT_THAT(message, Not(HasSubstr("nothing fills"))) << "the hole that it leaves is no second fault";
 }
@@ -43,7 +44,7 @@ TEST(Binding, NamesBothNamesOfAMissingTiedTable) {
   model.matrix({{"embed.weight", 2}}, 3, {});
   model.parameters[0].twin = "lm_head.weight";
   EXPECT_THAT(
-      refusal(model, source),
+      refusal_of_load(model, source),
       HasSubstr("missing tensor 'embed.weight', expected with shape [2, 3] (nor is there 'lm_head.weight')"));
 }
 
@@ -52,7 +53,7 @@ TEST(Binding, RefusesAWrongShapeWithTheFileAndBothShapes) {
   source.add("a.weight", DType::kBF16, {2, 4});
   TestModel model;
   model.matrix({{"a.weight", 2}}, 3, {});
-  EXPECT_THAT(refusal(model, source),
+  EXPECT_THAT(refusal_of_load(model, source),
               HasSubstr("a.safetensors: tensor 'a.weight': expected shape [2, 3], found [2, 4]"));
 }
 
@@ -64,7 +65,7 @@ TEST(Binding, RefusesADtypeThatIsNoWeight) {
   model.matrix({{"a.weight", 2}}, 3, {});
   model.vector({{"norm.weight", 3}});
   EXPECT_THAT(
-      refusal(model, source),
+      refusal_of_load(model, source),
       AllOf(HasSubstr("tensor 'a.weight': expected dtype F32, F16, BF16, F8_E4M3 or F8_E5M2, found I8"),
             HasSubstr("tensor 'norm.weight': expected dtype F32, F16, BF16, found F8_E4M3")));
 }
@@ -76,15 +77,16 @@ TEST(Binding, RefusesRowsThatWouldBeWrittenTwiceOrNotAtAllOrBeyondTheEnd) {
   TestModel twice;
   twice.matrix({{"a.weight", 4}, {"b.weight", 4}}, 3, {});
   twice.parameters[1].offset = 2;
-  EXPECT_THAT(refusal(twice, source), AllOf(HasSubstr("'b.weight' would write rows 2 to 3 a second time"),
-                                            HasSubstr("nothing fills rows 6 to 7")));
+  EXPECT_THAT(refusal_of_load(twice, source),
+              AllOf(HasSubstr("'b.weight' would write rows 2 to 3 a second time"),
+                    HasSubstr("nothing fills rows 6 to 7")));
   TestModel hole;
   hole.matrix({{"a.weight", 4}, {"b.weight", 4}}, 3, {}).rows = 9;
   hole.parameters[1].offset = 5;
-  EXPECT_THAT(refusal(hole, source), HasSubstr("nothing fills rows 4 to 4"));
+  EXPECT_THAT(refusal_of_load(hole, source), HasSubstr("nothing fills rows 4 to 4"));
   TestModel beyond;
   beyond.matrix({{"a.weight", 4}, {"b.weight", 4}}, 3, {}).rows = 7;
-  EXPECT_THAT(refusal(beyond, source), HasSubstr("has 7 rows, its parameters write 8"));
+  EXPECT_THAT(refusal_of_load(beyond, source), HasSubstr("has 7 rows, its parameters write 8"));
 }
 
 TEST(Binding, ReportsFaultsOfEveryKindTogether) {
@@ -95,8 +97,8 @@ TEST(Binding, ReportsFaultsOfEveryKindTogether) {
   model.matrix({{"missing.weight", 2}}, 3, {});
   model.matrix({{"wrong.weight", 2}}, 3, {});
   model.matrix({{"integer.weight", 2}}, 3, {});
-  EXPECT_THAT(refusal(model, source), AllOf(HasSubstr("model: 3 faults"), HasSubstr("missing.weight"),
-                                            HasSubstr("wrong.weight"), HasSubstr("integer.weight")));
+  EXPECT_THAT(refusal_of_load(model, source), AllOf(HasSubstr("model: 3 faults"), HasSubstr("missing.weight"),
+                                                    HasSubstr("wrong.weight"), HasSubstr("integer.weight")));
 }
 
 TEST(Binding, AnOptionalParameterMayBeAbsentWhole) {
@@ -120,7 +122,7 @@ TEST(Binding, RefusesAnOptionalParameterThatIsThereInPart) {
   TestModel model;
   model.vector({{"q.bias", 2}, {"k.bias", 2}});
   model.parameters[1].required = false;
-  EXPECT_THAT(refusal(model, source), HasSubstr("nothing fills elements 2 to 3"));
+  EXPECT_THAT(refusal_of_load(model, source), HasSubstr("nothing fills elements 2 to 3"));
 }
 
 TEST(Binding, RefusesMembersOfOneMatrixThatAreStoredDifferently) {
@@ -129,7 +131,7 @@ TEST(Binding, RefusesMembersOfOneMatrixThatAreStoredDifferently) {
   source.add("k.weight", DType::kBF16, {2, 3});
   TestModel model;
   model.matrix({{"q.weight", 2}, {"k.weight", 2}}, 3, {});
-  EXPECT_THAT(refusal(model, source),
+  EXPECT_THAT(refusal_of_load(model, source),
               AllOf(HasSubstr("must be stored alike"), HasSubstr("'q.weight' (F8_E4M3 without scales)"),
                     HasSubstr("'k.weight' (BF16)")));
 }

@@ -14,7 +14,7 @@ namespace {
 
 using testing::HasSubstr;
 
-MemorySource weights() {
+MemorySource three_weights() {
   MemorySource source;
   source.add("q.weight", DType::kBF16, {70, 33});
   source.add("norm.weight", DType::kF32, {33});
@@ -39,7 +39,7 @@ std::vector<std::byte> load(const std::filesystem::path& folder) {
 }
 
 TEST(CheckpointSource, OneFileAndShardsLoadToTheSameBytes) {
-  const MemorySource source = weights();
+  const MemorySource source = three_weights();
   const TempFolder single;
   write_file(single.path() / "model.safetensors", source, 0, 3);
   const TempFolder sharded;
@@ -84,7 +84,7 @@ TEST(CheckpointSource, PastThePageCacheAndThroughItTheSameWeightsArriveAsPlanned
 }
 
 TEST(CheckpointSource, AFileThatIsCutShortWhileItStreamsIsAnErrorThatNamesIt) {
-  const MemorySource source = weights();
+  const MemorySource source = three_weights();
   const WrittenCheckpoint written(source);
   const CheckpointSource files(written.checkpoint);
   std::filesystem::resize_file(written.file, 2000);
@@ -97,7 +97,7 @@ TEST(CheckpointSource, AFileThatIsCutShortWhileItStreamsIsAnErrorThatNamesIt) {
 }
 
 TEST(CheckpointSource, AnExtentGoesFromTheFirstByteOfABlockToItsLast) {
-  const MemorySource source = weights();
+  const MemorySource source = three_weights();
   const WrittenCheckpoint written(source);
   const CheckpointSource from(written.checkpoint);
   for (const SourceTensor& tensor : from.tensors()) {
@@ -119,7 +119,7 @@ TEST(CheckpointSource, AnExtentGoesFromTheFirstByteOfABlockToItsLast) {
 }
 
 TEST(CheckpointSource, NamesTheFileOfATensorInMessages) {
-  const MemorySource source = weights();
+  const MemorySource source = three_weights();
   const WrittenCheckpoint written(source);
   const CheckpointSource from(written.checkpoint);
   MemoryLedger ledger;

@@ -9,6 +9,7 @@
 #include "octet/backend/reference/reference_backend.h"
 #include "octet/loading/weight_loader.h"
 #include "tests/loading/memory_source.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 
@@ -37,15 +38,7 @@ struct Device {
   }
 };
 
-template <class E, class Body>
-std::string refusal(Body&& body) {
-  try {
-    body();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return "accepted";
-}
+using test::refusal;
 
 inline StorageRule rule_of(Granularity granularity, NumericsProfile profile = kVllm,
                            DType format = DType::kF8E4M3) {

@@ -14,8 +14,8 @@ namespace {
 
 using testing::HasSubstr;
 
-constexpr int64_t kRows = 300;
-constexpr int64_t kCols = 290;
+constexpr int64_t kSharedRows = 300;
+constexpr int64_t kSharedCols = 290;
 
 using Cuts = std::vector<TensorSlice>;  // of each rank
 
@@ -46,15 +46,15 @@ std::vector<Cuts> all_cuts() {
 /// One rank's share of "w.weight" and of its bias.
 struct Shard {
   Shard(const TensorSlice& slice, const StorageRule& rule) {
-    const IndexRange rows = slice.rows.value_or(IndexRange{0, kRows});
-    const IndexRange cols = slice.cols.value_or(IndexRange{0, kCols});
+    const IndexRange rows = slice.rows.value_or(IndexRange{0, kSharedRows});
+    const IndexRange cols = slice.cols.value_or(IndexRange{0, kSharedCols});
     matrix = &model.matrix({{"first.weight", rows.size()}, {"w.weight", rows.size()}}, cols.size(), rule);
     bias = &model.vector({{"w.bias", rows.size()}});
     for (size_t i = 0; i < 2; ++i) {
-      model.parameters[i].shape = Shape{kRows, kCols};
+      model.parameters[i].shape = Shape{kSharedRows, kSharedCols};
       model.parameters[i].slice = slice;
     }
-    model.parameters[2].shape = Shape{kRows};
+    model.parameters[2].shape = Shape{kSharedRows};
     model.parameters[2].slice.rows = slice.rows;
     first_row = rows.begin;
     first_col = cols.begin;
@@ -124,15 +124,15 @@ void expect_shards_of_the_whole(const WeightSource& source, const StorageRule& r
   });
 }
 
-MemorySource weights(DType dtype) {
+MemorySource weights_and_bias(DType dtype) {
   MemorySource source;
-  for (const char* name : {"first.weight", "w.weight"}) source.add(name, dtype, {kRows, kCols});
-  source.add("w.bias", DType::kBF16, {kRows});
+  for (const char* name : {"first.weight", "w.weight"}) source.add(name, dtype, {kSharedRows, kSharedCols});
+  source.add("w.bias", DType::kBF16, {kSharedRows});
   return source;
 }
 
 TEST(SharedScales, ShardsHoldTheCodesAndScalesOfTheWholeForEveryGranularityFormatAndProfile) {
-  const MemorySource source = weights(DType::kBF16);
+  const MemorySource source = weights_and_bias(DType::kBF16);
   for (const StorageRule& rule : all_rules()) {
     const bool all = rule.format == DType::kF8E4M3 && rule.numerics == kVllm;
     for (const Cuts& cuts : all ? all_cuts() : std::vector{all_cuts()[1], all_cuts()[5]}) {
@@ -144,7 +144,7 @@ TEST(SharedScales, ShardsHoldTheCodesAndScalesOfTheWholeForEveryGranularityForma
 
 TEST(SharedScales, TheSizeOfTilesAndTheDtypeOfTheFileChangeNothing) {
   for (const DType dtype : {DType::kF32, DType::kF16}) {
-    const MemorySource source = weights(dtype);
+    const MemorySource source = weights_and_bias(dtype);
     for (const Granularity granularity : {Granularity::kTensor, Granularity::kChannel, Granularity::kBlock}) {
       for (const int64_t tile_bytes : {1, 5000, 4 << 20}) {
         for (const Cuts& cuts : {all_cuts()[1], all_cuts()[5]})
@@ -155,7 +155,7 @@ TEST(SharedScales, TheSizeOfTilesAndTheDtypeOfTheFileChangeNothing) {
 }
 
 TEST(SharedScales, WeightsThatAreNotQuantizedAreCutToo) {
-  const MemorySource source = weights(DType::kBF16);
+  const MemorySource source = weights_and_bias(DType::kBF16);
   for (const Cuts& cuts : all_cuts()) {
     Device device;
     Shard whole({}, {});
@@ -177,21 +177,21 @@ TEST(SharedScales, AdoptedCodesKeepTheirScalesInEveryLayoutOfTheFile) {
     std::optional<BlockSize> block;
   };
   const std::vector<Scales> layouts = {{"_scale", {}, {}},
-                                       {"_scale", {kRows}, {}},
-                                       {"_scale", {kRows, 1}, {}},
+                                       {"_scale", {kSharedRows}, {}},
+                                       {"_scale", {kSharedRows, 1}, {}},
                                        {"_scale_inv", {3, 3}, {}},
                                        {"_scale_inv", {30, 1, 10, 1}, BlockSize{.rows = 10, .cols = 29}}};
   for (const Scales& layout : layouts) {
     MemorySource source;
     for (const std::string name : {"first.weight", "w.weight"}) {
-      source.add(name, DType::kF8E4M3, {kRows, kCols});
+      source.add(name, DType::kF8E4M3, {kSharedRows, kSharedCols});
       int64_t count = 1;
       for (const int64_t size : layout.shape) count *= size;
       std::vector<float> scales;
       for (int64_t i = 0; i < count; ++i) scales.push_back(0.5F + static_cast<float>(i));
       source.add(name + layout.suffix, DType::kF32, layout.shape, scales);
     }
-    source.add("w.bias", DType::kBF16, {kRows});
+    source.add("w.bias", DType::kBF16, {kSharedRows});
     for (const Cuts& cuts : all_cuts()) {
       expect_shards_of_the_whole(source, rule_of(Granularity::kChannel), cuts,
                                  {.tile_bytes = 5000, .scale_block = layout.block});
@@ -213,7 +213,7 @@ TEST(SharedScales, ARankReadsItsOwnSliceAloneAndTwiceWhereAScaleCoversOtherRanks
        {std::pair(Granularity::kTensor, 2), std::pair(Granularity::kChannel, 2)}) {
     ThreadPeers peers(2);
     peers.run([&](int rank, LoadPeers& mine) {
-      const MemorySource source = weights(DType::kBF16);
+      const MemorySource source = weights_and_bias(DType::kBF16);
       Device device;
       Shard shard({.cols = IndexRange{rank * 145, rank * 145 + 145}}, rule_of(granularity));
       const LoadReport report = device.load(shard.model, source, {.peers = &mine});
@@ -223,7 +223,7 @@ TEST(SharedScales, ARankReadsItsOwnSliceAloneAndTwiceWhereAScaleCoversOtherRanks
   }
   ThreadPeers peers(2);
   peers.run([&](int rank, LoadPeers& mine) {
-    const MemorySource source = weights(DType::kBF16);
+    const MemorySource source = weights_and_bias(DType::kBF16);
     Device device;
     Shard shard({.rows = IndexRange{rank * 150, rank * 150 + 150}}, rule_of(Granularity::kChannel));
     const LoadReport report = device.load(shard.model, source, {.peers = &mine});
@@ -232,7 +232,7 @@ TEST(SharedScales, ARankReadsItsOwnSliceAloneAndTwiceWhereAScaleCoversOtherRanks
 }
 
 TEST(SharedScales, ASliceThatNeedsOtherRanksIsRefusedWithoutThem) {
-  const MemorySource source = weights(DType::kBF16);
+  const MemorySource source = weights_and_bias(DType::kBF16);
   Device device;
   Shard shard({.rows = IndexRange{0, 150}}, rule_of(Granularity::kTensor));
   EXPECT_THAT(refusal<ArgumentError>([&] { device.load(shard.model, source); }),
@@ -242,7 +242,7 @@ TEST(SharedScales, ASliceThatNeedsOtherRanksIsRefusedWithoutThem) {
 }
 
 TEST(SharedScales, RanksThatLoadDifferentTensorsAreToldSo) {
-  const MemorySource source = weights(DType::kBF16);
+  const MemorySource source = weights_and_bias(DType::kBF16);
   ThreadPeers peers(2);
   peers.run([&](int rank, LoadPeers& mine) {
     Device device;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
@@ -24,12 +25,7 @@ DecoderSpec read(const Json& config) {
 }
 
 std::string message_of(const Json& config) {
-  try {
-    (void)read(config);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
+  return test::refusal<ConfigError>([&] { (void)read(config); });
 }
 
 TEST(Registry, ReadsALlamaConfig) {

@@ -9,6 +9,7 @@
 
 #include "octet/base/error.h"
 #include "octet/quant/quant_config.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
@@ -29,19 +30,15 @@ ExportedMatrix matrix(const std::string& module, ScaleSharing sharing, int64_t b
           .block_cols = block};
 }
 
-std::string refusal(ExportFormat format, const std::vector<ExportedMatrix>& matrices,
-                    ActivationScheme scheme = ActivationScheme::kDynamic) {
-  try {
-    (void)express(format, matrices, scheme);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
+std::string refusal_of_export(ExportFormat format, const std::vector<ExportedMatrix>& matrices,
+                              ActivationScheme scheme = ActivationScheme::kDynamic) {
+  return test::refusal<ConfigError>([&] { (void)express(format, matrices, scheme); });
 }
 
 TEST(ExportFormat, RawHoldsEverything) {
-  EXPECT_EQ(refusal(ExportFormat::kRaw, {matrix("a", ScaleSharing::kNone), matrix("b", ScaleSharing::kRow),
-                                         matrix("c", ScaleSharing::kBlock, 128)}),
+  EXPECT_EQ(refusal_of_export(ExportFormat::kRaw,
+                              {matrix("a", ScaleSharing::kNone), matrix("b", ScaleSharing::kRow),
+                               matrix("c", ScaleSharing::kBlock, 128)}),
             "accepted");
 }
 
@@ -56,25 +53,25 @@ TEST(ExportFormat, AScalePerMatrixBesideScalesPerRowIsSpreadToRows) {
 }
 
 TEST(ExportFormat, BlocksStandOnlyBesideTheirLike) {
-  EXPECT_THAT(refusal(ExportFormat::kCompressedTensors,
-                      {matrix("a", ScaleSharing::kBlock, 128), matrix("b", ScaleSharing::kRow)}),
+  EXPECT_THAT(refusal_of_export(ExportFormat::kCompressedTensors,
+                                {matrix("a", ScaleSharing::kBlock, 128), matrix("b", ScaleSharing::kRow)}),
               AllOf(HasSubstr("b: "), HasSubstr("one scale per row beside one scale per block")));
-  EXPECT_THAT(refusal(ExportFormat::kFp8Block, {matrix("a", ScaleSharing::kBlock, 64)}),
+  EXPECT_THAT(refusal_of_export(ExportFormat::kFp8Block, {matrix("a", ScaleSharing::kBlock, 64)}),
               HasSubstr("found blocks of 64 x 64"));
 }
 
 TEST(ExportFormat, RefusalsNameTheFirstModuleAndCountTheRest) {
-  const std::string text =
-      refusal(ExportFormat::kFp8, {matrix("first", ScaleSharing::kRow), matrix("second", ScaleSharing::kRow),
-                                   matrix("third", ScaleSharing::kRow)});
+  const std::string text = refusal_of_export(
+      ExportFormat::kFp8, {matrix("first", ScaleSharing::kRow), matrix("second", ScaleSharing::kRow),
+                           matrix("third", ScaleSharing::kRow)});
   EXPECT_THAT(text, AllOf(HasSubstr("--format fp8"), HasSubstr("first and 2 more: "),
                           HasSubstr("take --quantization fp8_per_tensor")));
 }
 
 TEST(ExportFormat, StaticActivationsDoNotGoWithBlocks) {
-  EXPECT_THAT(
-      refusal(ExportFormat::kFp8Block, {matrix("a", ScaleSharing::kBlock, 128)}, ActivationScheme::kStatic),
-      HasSubstr("block scales go with dynamic activations"));
+  EXPECT_THAT(refusal_of_export(ExportFormat::kFp8Block, {matrix("a", ScaleSharing::kBlock, 128)},
+                                ActivationScheme::kStatic),
+              HasSubstr("block scales go with dynamic activations"));
 }
 
 TEST(ExportFormat, NamesTheEmbeddingAmongItsTargetsWhereItIsInFp8) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
@@ -15,13 +16,8 @@ bool matches(const std::string& pattern, std::string_view module) {
   return NamePattern(pattern).matches(module);
 }
 
-std::string refusal(const std::string& pattern) {
-  try {
-    NamePattern refused(pattern);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
+std::string refusal_of_pattern(const std::string& pattern) {
+  return test::refusal<ConfigError>([&] { NamePattern refused(pattern); });
 }
 
 TEST(NamePattern, AnExactNameMatchesThatModuleOnly) {
@@ -60,9 +56,9 @@ TEST(NamePattern, ARegularExpressionMatchesFromTheStartAndLeavesTheEndFree) {
 }
 
 TEST(NamePattern, RefusesWhatIsNoPatternAndNamesIt) {
-  EXPECT_THAT(refusal("re:("), HasSubstr("\"re:(\" is not a valid regular expression"));
-  EXPECT_THAT(refusal(""), HasSubstr("is empty"));
-  EXPECT_THAT(refusal(std::string(2000, 'a')), HasSubstr("has 2000 bytes; at most 1024"));
+  EXPECT_THAT(refusal_of_pattern("re:("), HasSubstr("\"re:(\" is not a valid regular expression"));
+  EXPECT_THAT(refusal_of_pattern(""), HasSubstr("is empty"));
+  EXPECT_THAT(refusal_of_pattern(std::string(2000, 'a')), HasSubstr("has 2000 bytes; at most 1024"));
 }
 
 }  // namespace

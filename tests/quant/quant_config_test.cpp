@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
@@ -17,13 +18,8 @@ QuantConfig read(std::string_view text) {
   return read_quant_config(parse_json(text, "test"), "config.json");
 }
 
-std::string refusal(std::string_view text) {
-  try {
-    (void)read(text);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
+std::string refusal_of_config(std::string_view text) {
+  return test::refusal<ConfigError>([&] { (void)read(text); });
 }
 
 TEST(QuantConfig, ReadsTheFp8DialectWithBlocks) {
@@ -77,29 +73,31 @@ TEST(QuantConfig, ReadsModeloptFlatAndNestedInEitherCase) {
 }
 
 TEST(QuantConfig, RefusesAnotherMethodByName) {
-  EXPECT_THAT(refusal(R"({"quant_method": "gptq", "bits": 4})"),
+  EXPECT_THAT(refusal_of_config(R"({"quant_method": "gptq", "bits": 4})"),
               AllOf(HasSubstr("config.json: quantization_config"), HasSubstr("found 'gptq'"),
                     HasSubstr("Octet reads FP8")));
-  EXPECT_THAT(refusal("{}"), HasSubstr("quant_method"));
-  EXPECT_THAT(refusal("3"), HasSubstr("config.json: quantization_config: expected an object"));
+  EXPECT_THAT(refusal_of_config("{}"), HasSubstr("quant_method"));
+  EXPECT_THAT(refusal_of_config("3"), HasSubstr("config.json: quantization_config: expected an object"));
 }
 
 TEST(QuantConfig, RefusesIntegerAndFourBitFormats) {
-  EXPECT_THAT(refusal(R"({"quant_method": "compressed-tensors", "format": "pack-quantized"})"),
+  EXPECT_THAT(refusal_of_config(R"({"quant_method": "compressed-tensors", "format": "pack-quantized"})"),
               HasSubstr("expected \"float-quantized\", found 'pack-quantized'"));
-  EXPECT_THAT(refusal(R"({"quant_method": "compressed-tensors", "config_groups": {"g": {"weights":
+  EXPECT_THAT(refusal_of_config(R"({"quant_method": "compressed-tensors", "config_groups": {"g": {"weights":
                           {"num_bits": 4, "type": "int"}}}})"),
               AllOf(HasSubstr("expected 8 (FP8), found 4"), HasSubstr("expected \"float\", found 'int'"),
                     HasSubstr("'g'")));
-  EXPECT_THAT(refusal(R"({"quant_method": "modelopt", "quant_algo": "NVFP4"})"), HasSubstr("found 'nvfp4'"));
+  EXPECT_THAT(refusal_of_config(R"({"quant_method": "modelopt", "quant_algo": "NVFP4"})"),
+              HasSubstr("found 'nvfp4'"));
 }
 
 TEST(QuantConfig, ReportsEveryWrongFieldTogether) {
-  EXPECT_THAT(refusal(R"({"quant_method": "fp8", "weight_block_size": [128], "activation_scheme": "sometimes",
+  EXPECT_THAT(refusal_of_config(
+                  R"({"quant_method": "fp8", "weight_block_size": [128], "activation_scheme": "sometimes",
                           "modules_to_not_convert": [1], "fmt": "e3m4"})"),
               AllOf(HasSubstr("weight_block_size"), HasSubstr("found 1"), HasSubstr("'sometimes'"),
                     HasSubstr("modules_to_not_convert"), HasSubstr("'e3m4'")));
-  EXPECT_THAT(refusal(R"({"quant_method": "fp8", "weight_block_size": [0, 128]})"),
+  EXPECT_THAT(refusal_of_config(R"({"quant_method": "fp8", "weight_block_size": [0, 128]})"),
               HasSubstr("weight_block_size"));
 }
 

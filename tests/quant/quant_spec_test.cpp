@@ -6,6 +6,7 @@
 
 #include "octet/backend/reference/reference_backend.h"
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 
 namespace octet {
 namespace {
@@ -15,13 +16,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-std::string refusal(const QuantOptions& options) {
-  try {
-    QuantSpec refused(options);
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "accepted";
+std::string refusal_of_options(const QuantOptions& options) {
+  return test::refusal<ConfigError>([&] { QuantSpec refused(options); });
 }
 
 TEST(QuantSpec, ByDefaultEveryLinearLayerButTheHeadIsE4M3WithAScalePerRow) {
@@ -107,40 +103,44 @@ TEST(QuantSpec, ATiedTableIsQuantizedWhenEitherUseAsksAndNeitherNameIsIgnored) {
 }
 
 TEST(QuantSpec, RefusesARawCastOfNothing) {
-  EXPECT_THAT(refusal({.quantization = std::nullopt, .raw_cast = true, .ignore = {}}),
+  EXPECT_THAT(refusal_of_options({.quantization = std::nullopt, .raw_cast = true, .ignore = {}}),
               HasSubstr("nothing is quantized; leave out --raw-cast or ask for --quantization fp8, "
                         "--fp8-lm-head or --fp8-embedding"));
-  EXPECT_EQ(refusal({.quantization = std::nullopt, .raw_cast = true, .fp8_embedding = true, .ignore = {}}),
+  EXPECT_EQ(refusal_of_options(
+                {.quantization = std::nullopt, .raw_cast = true, .fp8_embedding = true, .ignore = {}}),
             "accepted");
 }
 
 TEST(QuantSpec, RefusesARawCastWithBlockOrTensorScales) {
-  EXPECT_THAT(refusal({.quantization = Granularity::kBlock, .raw_cast = true, .ignore = {}}),
+  EXPECT_THAT(refusal_of_options({.quantization = Granularity::kBlock, .raw_cast = true, .ignore = {}}),
               HasSubstr("a raw cast stores no scales, so it cannot be combined with per-block scales"));
-  EXPECT_THAT(refusal({.quantization = Granularity::kTensor, .raw_cast = true, .ignore = {}}),
+  EXPECT_THAT(refusal_of_options({.quantization = Granularity::kTensor, .raw_cast = true, .ignore = {}}),
               HasSubstr("cannot be combined with per-tensor scales"));
-  EXPECT_EQ(refusal({.quantization = std::nullopt, .raw_cast = true, .fp8_lm_head = true, .ignore = {}}),
-            "accepted");
+  EXPECT_EQ(
+      refusal_of_options({.quantization = std::nullopt, .raw_cast = true, .fp8_lm_head = true, .ignore = {}}),
+      "accepted");
 }
 
 TEST(QuantSpec, RefusesStaticActivationsWithARawCast) {
-  EXPECT_THAT(refusal({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kStatic}),
-              HasSubstr("static activations take theirs from a checkpoint with scales"));
-  EXPECT_EQ(refusal({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kDynamic}),
-            "accepted");
+  EXPECT_THAT(
+      refusal_of_options({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kStatic}),
+      HasSubstr("static activations take theirs from a checkpoint with scales"));
+  EXPECT_EQ(
+      refusal_of_options({.raw_cast = true, .ignore = {}, .activation_scheme = ActivationScheme::kDynamic}),
+      "accepted");
 }
 
 TEST(QuantSpec, RefusesAFormatThatIsNotFp8) {
-  EXPECT_THAT(refusal({.fp8_format = DType::kI8, .ignore = {}}),
+  EXPECT_THAT(refusal_of_options({.fp8_format = DType::kI8, .ignore = {}}),
               HasSubstr("must be F8_E4M3 or F8_E5M2, not I8"));
 }
 
 TEST(QuantSpec, ReportsAllContradictionsTogether) {
-  const std::string message = refusal({.quantization = Granularity::kBlock,
-                                       .fp8_format = DType::kF4,
-                                       .raw_cast = true,
-                                       .ignore = {"re:[", "good", "re:(("},
-                                       .activation_scheme = ActivationScheme::kStatic});
+  const std::string message = refusal_of_options({.quantization = Granularity::kBlock,
+                                                  .fp8_format = DType::kF4,
+                                                  .raw_cast = true,
+                                                  .ignore = {"re:[", "good", "re:(("},
+                                                  .activation_scheme = ActivationScheme::kStatic});
   EXPECT_THAT(message, AllOf(HasSubstr("F4"), HasSubstr("per-block"), HasSubstr("static"), HasSubstr("re:["),
                              HasSubstr("re:(("), Not(HasSubstr("good"))));
 }
@@ -222,12 +222,8 @@ TEST(QuantSpec, ATiedTableTakesTheChoiceForEitherNameAndRefusesTwoDifferentOnes)
 TEST(QuantSpec, RefusesAChosenRuleThatContradictsItself) {
   const auto message = [](const StorageRule& rule) -> std::string {
     const QuantSpec spec(choosing([&](std::string_view, WeightRole) { return std::optional(rule); }));
-    try {
-      (void)spec.rule("model.layers.3.mlp.up_proj", WeightRole::kLinear);
-    } catch (const ConfigError& error) {
-      return error.what();
-    }
-    return "accepted";
+    return test::refusal<ConfigError>(
+        [&] { (void)spec.rule("model.layers.3.mlp.up_proj", WeightRole::kLinear); });
   };
   EXPECT_THAT(message({.quantize = true, .format = DType::kBF16}),
               AllOf(HasSubstr("model.layers.3.mlp.up_proj"), HasSubstr("not BF16")));

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 #include "tests/text/text_files.h"
 
 namespace octet {
@@ -15,8 +16,8 @@ namespace {
 using nlohmann::ordered_json;
 using test::golden_json;
 using test::golden_text;
-using test::message_of;
 using test::ModelFolder;
+using test::refusal;
 
 using Ids = std::vector<int32_t>;
 
@@ -60,7 +61,7 @@ TEST(ChatPrompt, WithMistralsTokenizerNamesOfSpecialTokensAreText) {
 TEST(ChatPrompt, RefusesATextThatHasEveryMarkThatCouldPartNames) {
   std::string all;
   for (int last = 0x90; last <= 0xaf; ++last) all += {'\xef', '\xb7', static_cast<char>(last)};
-  EXPECT_THAT(message_of<ArgumentError>([&] { (void)chat_ids(golden_text() / "tekken", user(all)); }),
+  EXPECT_THAT(refusal<ArgumentError>([&] { (void)chat_ids(golden_text() / "tekken", user(all)); }),
               ::testing::HasSubstr("every noncharacter"));
 }
 

@@ -5,19 +5,20 @@
 
 #include "octet/base/error.h"
 #include "octet/text/chat_template.h"
+#include "tests/support/refusal.h"
 #include "tests/text/text_files.h"
 
 namespace octet {
 namespace {
 
-using test::message_of;
 using test::ModelFolder;
+using test::refusal;
 using testing::HasSubstr;
 
 std::string failure_of(const std::string& source) {
   ModelFolder folder;
   folder.write("chat_template.jinja", source);
-  return message_of<ConfigError>([&] {
+  return refusal<ConfigError>([&] {
     ChatTemplate::open(folder.path()).value().render(R"({"messages": [{"role": "user", "content": "hi"}]})");
   });
 }
@@ -81,14 +82,13 @@ TEST(ChatTemplateLimits, FreesValuesNestedBeyondReason) {
 TEST(ChatTemplateLimits, RefusesExpressionsNestedBeyondReason) {
   ModelFolder folder;
   folder.write("chat_template.jinja", "{{ " + std::string(100000, '(') + "1");
-  EXPECT_THAT(message_of<FormatError>([&] { ChatTemplate::open(folder.path()); }), HasSubstr("recursion"));
+  EXPECT_THAT(refusal<FormatError>([&] { ChatTemplate::open(folder.path()); }), HasSubstr("recursion"));
 }
 
 TEST(ChatTemplateLimits, RefusesTemplatesLargerThanAnyReal) {
   ModelFolder folder;
   folder.write("chat_template.jinja", std::string(2 << 20, 'x'));
-  EXPECT_THAT(message_of<FormatError>([&] { ChatTemplate::open(folder.path()); }),
-              HasSubstr("2097152 bytes"));
+  EXPECT_THAT(refusal<FormatError>([&] { ChatTemplate::open(folder.path()); }), HasSubstr("2097152 bytes"));
 }
 
 TEST(ChatTemplateLimits, ReadsNoFileThatATemplateNames) {
@@ -97,22 +97,22 @@ TEST(ChatTemplateLimits, ReadsNoFileThatATemplateNames) {
 }
 
 TEST(ChatTemplateLimits, RefusesFilesThatAreNotTemplates) {
-  const auto refusal = [](const std::string& name, const std::string& text) {
+  const auto says = [](const std::string& name, const std::string& text) {
     ModelFolder folder;
     folder.write(name, text);
-    return message_of<FormatError>([&] { ChatTemplate::open(folder.path()); });
+    return refusal<FormatError>([&] { ChatTemplate::open(folder.path()); });
   };
-  EXPECT_THAT(refusal("chat_template.jinja", "a\xff"), HasSubstr("chat_template.jinja: is not UTF-8"));
-  EXPECT_THAT(refusal("tokenizer_config.json", "{\"chat_template\": "),
+  EXPECT_THAT(says("chat_template.jinja", "a\xff"), HasSubstr("chat_template.jinja: is not UTF-8"));
+  EXPECT_THAT(says("tokenizer_config.json", "{\"chat_template\": "),
               HasSubstr("tokenizer_config.json: invalid JSON"));
-  EXPECT_THAT(refusal("tokenizer_config.json", "[]"), HasSubstr("expected a JSON object, found a list"));
-  EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": 5})"),
+  EXPECT_THAT(says("tokenizer_config.json", "[]"), HasSubstr("expected a JSON object, found a list"));
+  EXPECT_THAT(says("tokenizer_config.json", R"({"chat_template": 5})"),
               HasSubstr("field chat_template: expected"));
-  EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": [{"name": "x"}]})"),
+  EXPECT_THAT(says("tokenizer_config.json", R"({"chat_template": [{"name": "x"}]})"),
               HasSubstr("field chat_template[0]"));
-  EXPECT_THAT(refusal("tokenizer_config.json", R"({"chat_template": "x", "bos_token": 5})"),
+  EXPECT_THAT(says("tokenizer_config.json", R"({"chat_template": "x", "bos_token": 5})"),
               HasSubstr("field bos_token: expected a string"));
-  EXPECT_THAT(refusal("chat_template.jinja/inside", "x"), HasSubstr("expected a file"));
+  EXPECT_THAT(says("chat_template.jinja/inside", "x"), HasSubstr("expected a file"));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 #include "tests/text/text_files.h"
 
 namespace octet {
@@ -12,8 +13,8 @@ namespace {
 
 using nlohmann::ordered_json;
 using test::golden_json;
-using test::message_of;
 using test::ModelFolder;
+using test::refusal;
 using testing::EndsWith;
 using testing::HasSubstr;
 
@@ -102,9 +103,8 @@ TEST(ChatTemplate, ChoosesAmongNamedTemplatesByToolsAndByName) {
   EXPECT_EQ(chat.render(R"({"messages": [{"role": "user"}], "tools": []})"), "T");
   EXPECT_EQ(chat.render(R"({"messages": [{"role": "user"}], "tools": null})"), "D");
   EXPECT_EQ(chat.render(R"({"messages": [{"role": "user"}], "chat_template": "rag", "tools": []})"), "R");
-  EXPECT_THAT(
-      message_of<ConfigError>([&] { chat.render(R"({"messages": [{}], "chat_template": "other"})"); }),
-      HasSubstr("\"other\"; there are: default, tool_use, rag"));
+  EXPECT_THAT(refusal<ConfigError>([&] { chat.render(R"({"messages": [{}], "chat_template": "other"})"); }),
+              HasSubstr("\"other\"; there are: default, tool_use, rag"));
 }
 
 TEST(ChatTemplate, ReadsAdditionalTemplatesFromTheirFolder) {
@@ -113,7 +113,7 @@ TEST(ChatTemplate, ReadsAdditionalTemplatesFromTheirFolder) {
   folder.write("tokenizer_config.json", R"({"chat_template": "C"})");
   const ChatTemplate lone = ChatTemplate::open(folder.path()).value();
   EXPECT_EQ(lone.render(R"({"messages": [{}], "tools": []})"), "T");
-  EXPECT_THAT(message_of<ConfigError>([&] { lone.render(kHello); }), HasSubstr("none is named \"default\""));
+  EXPECT_THAT(refusal<ConfigError>([&] { lone.render(kHello); }), HasSubstr("none is named \"default\""));
   folder.write("chat_template.jinja", "D");
   EXPECT_EQ(ChatTemplate::open(folder.path()).value().render(kHello), "D");
 }
@@ -139,14 +139,14 @@ TEST(ChatTemplate, KnowsTheTime) {
 TEST(ChatTemplate, NamesFileAndLineOfATemplateThatDoesNotCompile) {
   ModelFolder folder;
   folder.write("chat_template.jinja", "one\ntwo\n{% if x %}\n{% endfor %}\n");
-  EXPECT_THAT(message_of<FormatError>([&] { ChatTemplate::open(folder.path()); }),
+  EXPECT_THAT(refusal<FormatError>([&] { ChatTemplate::open(folder.path()); }),
               HasSubstr((folder.path() / "chat_template.jinja").string() + " (line 4): "));
 }
 
 TEST(ChatTemplate, NamesFileAndLineOfAFailureWhileRendering) {
   ModelFolder folder;
   folder.write("tokenizer_config.json", R"({"chat_template": "one\ntwo {{ nothing.at.all }}"})");
-  EXPECT_THAT(message_of<ConfigError>([&] { ChatTemplate::open(folder.path()).value().render(kHello); }),
+  EXPECT_THAT(refusal<ConfigError>([&] { ChatTemplate::open(folder.path()).value().render(kHello); }),
               HasSubstr("tokenizer_config.json (chat_template) (line 2): "));
 }
 
@@ -154,17 +154,16 @@ TEST(ChatTemplate, RefusesRequestsThatAreNotConversations) {
   ModelFolder folder;
   folder.write("chat_template.jinja", "x");
   const ChatTemplate chat = ChatTemplate::open(folder.path()).value();
-  const auto refusal = [&](const std::string& request) {
-    return message_of<ArgumentError>([&] { chat.render(request); });
+  const auto says = [&](const std::string& request) {
+    return refusal<ArgumentError>([&] { chat.render(request); });
   };
-  EXPECT_THAT(refusal("{\"messages\": ["), HasSubstr("invalid JSON at byte 14"));
-  EXPECT_THAT(refusal("[]"), HasSubstr("expected an object with \"messages\""));
-  EXPECT_THAT(refusal(R"({"messages": []})"), HasSubstr("at least one message"));
-  EXPECT_THAT(refusal(R"({"messages": [{}, 5]})"),
-              HasSubstr("messages[1]: expected an object, found a number"));
-  EXPECT_THAT(refusal(R"({"messages": [{}], "tools": "x"})"), HasSubstr("tools: expected a list of objects"));
-  EXPECT_THAT(refusal("{\"messages\": [{\"role\": \"\xff\"}]}"), HasSubstr("invalid byte at offset 24"));
-  EXPECT_THAT(refusal("{\"messages\": " + std::string(100000, '[')), HasSubstr("at most 256 nested"));
+  EXPECT_THAT(says("{\"messages\": ["), HasSubstr("invalid JSON at byte 14"));
+  EXPECT_THAT(says("[]"), HasSubstr("expected an object with \"messages\""));
+  EXPECT_THAT(says(R"({"messages": []})"), HasSubstr("at least one message"));
+  EXPECT_THAT(says(R"({"messages": [{}, 5]})"), HasSubstr("messages[1]: expected an object, found a number"));
+  EXPECT_THAT(says(R"({"messages": [{}], "tools": "x"})"), HasSubstr("tools: expected a list of objects"));
+  EXPECT_THAT(says("{\"messages\": [{\"role\": \"\xff\"}]}"), HasSubstr("invalid byte at offset 24"));
+  EXPECT_THAT(says("{\"messages\": " + std::string(100000, '[')), HasSubstr("at most 256 nested"));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "octet/base/error.h"
 #include "octet/text/chat_prompt.h"
 #include "octet/text/tokenizer.h"
+#include "tests/support/refusal.h"
 #include "tests/text/text_files.h"
 
 namespace octet {
@@ -16,8 +17,8 @@ namespace {
 
 using nlohmann::ordered_json;
 using test::golden_text;
-using test::message_of;
 using test::ModelFolder;
+using test::refusal;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -85,12 +86,12 @@ TEST(Tekken, GivesTheIdsOfAFolderOfCases) {
 }
 
 /// What opening says of the golden file after `change`.
-std::string refusal(const std::function<void(ordered_json&)>& change) {
+std::string refusal_after(const std::function<void(ordered_json&)>& change) {
   auto json = ordered_json::parse(test::read_file(golden_text() / "tekken" / "tekken.json"));
   change(json);
   ModelFolder folder;
   folder.write("tekken.json", json.dump());
-  return message_of<FormatError>([&] { Tokenizer::open(folder.path()); });
+  return refusal<FormatError>([&] { Tokenizer::open(folder.path()); });
 }
 
 TEST(Tekken, AFileWithoutAListOfSpecialTokensHasThoseOfTheFirstVersions) {
@@ -107,49 +108,50 @@ TEST(Tekken, AFileWithoutAListOfSpecialTokensHasThoseOfTheFirstVersions) {
 
 TEST(Tekken, RefusesHolesAndRanksThatOccurTwice) {
   const std::string rule = "ranks follow each other without holes, none twice";
-  EXPECT_THAT(refusal([](auto& json) { json["vocab"].erase(300); }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["vocab"].erase(300); }),
               AllOf(HasSubstr("tekken.json: "), HasSubstr("vocab[300]: expected rank 300, found 301"),
                     HasSubstr(rule)));
-  EXPECT_THAT(refusal([](auto& json) { json["vocab"][300]["rank"] = 299; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["vocab"][300]["rank"] = 299; }),
               AllOf(HasSubstr("vocab[300]: expected rank 300, found 299"), HasSubstr(rule)));
-  EXPECT_THAT(refusal([](auto& json) { json["vocab"][300].erase("rank"); }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["vocab"][300].erase("rank"); }),
               HasSubstr("expected rank 300, found nothing"));
-  EXPECT_THAT(
-      refusal([](auto& json) { json["vocab"][301]["token_bytes"] = json["vocab"][300]["token_bytes"]; }),
-      HasSubstr("vocab[300] and vocab[301] hold the same bytes"));
-  EXPECT_THAT(refusal([](auto& json) {
+  EXPECT_THAT(refusal_after(
+                  [](auto& json) { json["vocab"][301]["token_bytes"] = json["vocab"][300]["token_bytes"]; }),
+              HasSubstr("vocab[300] and vocab[301] hold the same bytes"));
+  EXPECT_THAT(refusal_after([](auto& json) {
                 std::swap(json["vocab"][3]["token_bytes"], json["vocab"][4]["token_bytes"]);
               }),
               AllOf(HasSubstr("2 faults"), HasSubstr("vocab[3]: expected the byte 3")));
-  EXPECT_THAT(refusal([](auto& json) { json["special_tokens"].erase(5); }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["special_tokens"].erase(5); }),
               AllOf(HasSubstr("expected rank 5, found 6"), HasSubstr(rule)));
-  EXPECT_THAT(refusal([](auto& json) { json["special_tokens"][5]["token_str"] = "<s>"; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["special_tokens"][5]["token_str"] = "<s>"; }),
               HasSubstr("special tokens 1 and 5 are both \"<s>\""));
 }
 
 TEST(Tekken, RefusesWrongFields) {
-  EXPECT_THAT(refusal([](auto& json) { json.erase("config"); }),
+  EXPECT_THAT(refusal_after([](auto& json) { json.erase("config"); }),
               HasSubstr("field config: expected an object"));
-  EXPECT_THAT(refusal([](auto& json) { json.erase("vocab"); }), HasSubstr("field vocab: expected a list"));
-  EXPECT_THAT(refusal([](auto& json) { json["config"]["default_vocab_size"] = 1e30; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json.erase("vocab"); }),
+              HasSubstr("field vocab: expected a list"));
+  EXPECT_THAT(refusal_after([](auto& json) { json["config"]["default_vocab_size"] = 1e30; }),
               HasSubstr("field config.default_vocab_size: expected an integer"));
-  EXPECT_THAT(refusal([](auto& json) { json["config"]["default_vocab_size"] = 100000; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["config"]["default_vocab_size"] = 100000; }),
               HasSubstr("field vocab: expected 99960 tokens"));
-  EXPECT_THAT(refusal([](auto& json) { json["config"]["default_vocab_size"] = 7; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["config"]["default_vocab_size"] = 7; }),
               HasSubstr("a vocabulary larger than its 40 special tokens"));
-  EXPECT_THAT(refusal([](auto& json) {
+  EXPECT_THAT(refusal_after([](auto& json) {
                 json["special_tokens"].push_back({{"rank", 20}, {"token_str", "x"}});
                 json["config"]["default_num_special_tokens"] = 20;
                 json["config"]["default_vocab_size"] = 500;
               }),
               HasSubstr("field special_tokens: expected at most 20"));
-  EXPECT_THAT(refusal([](auto& json) { json["vocab"][299]["token_bytes"] = "a*"; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["vocab"][299]["token_bytes"] = "a*"; }),
               HasSubstr("vocab[299]: token_bytes: expected bytes in base64"));
-  EXPECT_THAT(refusal([](auto& json) { json["config"]["pattern"] = "(["; }),
+  EXPECT_THAT(refusal_after([](auto& json) { json["config"]["pattern"] = "(["; }),
               HasSubstr("field config.pattern: cannot be compiled"));
   ModelFolder folder;
   folder.write("tekken.json", "{\"config\": ");
-  EXPECT_THAT(message_of<FormatError>([&] { Tokenizer::open(folder.path()); }), HasSubstr("tekken.json: "));
+  EXPECT_THAT(refusal<FormatError>([&] { Tokenizer::open(folder.path()); }), HasSubstr("tekken.json: "));
 }
 
 }  // namespace

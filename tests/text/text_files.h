@@ -52,15 +52,4 @@ class ModelFolder {
   std::filesystem::path path_;
 };
 
-/// The message of the E that `action` throws; empty where it throws none.
-template <class E, class Action>
-std::string message_of(const Action& action) {
-  try {
-    action();
-  } catch (const E& error) {
-    return error.what();
-  }
-  return {};
-}
-
 }  // namespace octet::test

@@ -5,6 +5,7 @@
 
 #include "octet/base/error.h"
 #include "octet/text/tokenizer.h"
+#include "tests/support/refusal.h"
 #include "tests/text/text_files.h"
 
 namespace octet {
@@ -12,8 +13,8 @@ namespace {
 
 using nlohmann::ordered_json;
 using test::golden_text;
-using test::message_of;
 using test::ModelFolder;
+using test::refusal;
 using testing::AllOf;
 using testing::HasSubstr;
 
@@ -31,7 +32,7 @@ std::string refusal_of(const std::string& name, const std::string& content) {
   ModelFolder folder;
   folder.copy(golden_text() / "tokenizers" / "gpt2");
   folder.write(name, content);
-  return message_of<FormatError>([&] { Tokenizer::open(folder.path()); });
+  return refusal<FormatError>([&] { Tokenizer::open(folder.path()); });
 }
 
 TEST(TokenizerFiles, TheVocabularyFileDecidesAboutBosAndEosWhereThereIsOne) {
@@ -101,7 +102,7 @@ TEST(TokenizerFiles, AssemblesVocabularyAndMergesAsGpt2AndOptHaveThem) {
 TEST(TokenizerFiles, RefusesAFolderWithoutATokenizer) {
   ModelFolder folder;
   EXPECT_FALSE(Tokenizer::present(folder.path()));
-  EXPECT_THAT(message_of<FormatError>([&] { Tokenizer::open(folder.path()); }),
+  EXPECT_THAT(refusal<FormatError>([&] { Tokenizer::open(folder.path()); }),
               AllOf(HasSubstr(folder.path().string()),
                     HasSubstr("expected tokenizer.json, tekken.json, or vocab.json with merges.txt")));
 }
@@ -110,7 +111,7 @@ TEST(TokenizerFiles, RefusesAMergeOfNoTokensWithoutPassingItsControlCharactersOn
   ModelFolder folder;
   folder.write("vocab.json", R"({"a": 0, "b": 1})");
   folder.write("merges.txt", "a \x1b[31m\xc2\x9b\x7f\n");
-  const std::string message = message_of<FormatError>([&] { Tokenizer::open(folder.path()); });
+  const std::string message = refusal<FormatError>([&] { Tokenizer::open(folder.path()); });
   EXPECT_THAT(message, HasSubstr("\\x1b[31m\\x9b\\x7f` out of vocabulary"));
   EXPECT_EQ(message.find_first_of("\x1b\x7f\xc2"), std::string::npos) << message;
 }
@@ -176,13 +177,14 @@ TEST(TokenizerFiles, RefusesWrongTypesInTheConfigurationByField) {
 }
 
 TEST(TokenizerFiles, IgnoresOtherFieldsThatOnlySoundLikeTokens) {
-  EXPECT_EQ(refusal_of("tokenizer_config.json", R"({"dollars_per_token": 5, "image_token": "<image>"})"), "");
+  EXPECT_EQ(refusal_of("tokenizer_config.json", R"({"dollars_per_token": 5, "image_token": "<image>"})"),
+            "accepted");
 }
 
 TEST(TokenizerFiles, RefusesAFolderInTheFilesPlace) {
   ModelFolder folder;
   folder.write("tokenizer.json/inside", "x");
-  EXPECT_THAT(message_of<FormatError>([&] { Tokenizer::open(folder.path()); }), HasSubstr("expected a file"));
+  EXPECT_THAT(refusal<FormatError>([&] { Tokenizer::open(folder.path()); }), HasSubstr("expected a file"));
 }
 
 TEST(TokenizerFiles, AllocatesNothingForAnIdThatTheFileClaims) {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "octet/base/error.h"
+#include "tests/support/refusal.h"
 #include "tests/support/source_dir.h"
 #include "tests/text/text_files.h"
 
@@ -21,7 +22,7 @@ namespace {
 using nlohmann::ordered_json;
 using test::golden_json;
 using test::golden_text;
-using test::message_of;
+using test::refusal;
 using testing::HasSubstr;
 
 using Ids = std::vector<int32_t>;
@@ -99,10 +100,9 @@ TEST(Tokenizer, RefusesIdsOutsideOfItsVocabulary) {
   for (const int32_t id : {-1, static_cast<int32_t>(tokenizer.vocab_size()), INT32_MAX, INT32_MIN}) {
     const std::string expected =
         "token id " + std::to_string(id) + " is not in the tokenizer's vocabulary of " + size;
-    EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.decode(Ids{0, id}); }), HasSubstr(expected));
-    EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.piece(id); }), HasSubstr(expected));
-    EXPECT_THAT(message_of<ArgumentError>([&] { IncrementalDecoder(tokenizer).push(id); }),
-                HasSubstr(expected));
+    EXPECT_THAT(refusal<ArgumentError>([&] { tokenizer.decode(Ids{0, id}); }), HasSubstr(expected));
+    EXPECT_THAT(refusal<ArgumentError>([&] { tokenizer.piece(id); }), HasSubstr(expected));
+    EXPECT_THAT(refusal<ArgumentError>([&] { IncrementalDecoder(tokenizer).push(id); }), HasSubstr(expected));
   }
 }
 
@@ -110,7 +110,7 @@ TEST(Tokenizer, RefusesTextThatIsNotUtf8WithTheOffset) {
   const Tokenizer tokenizer = open("gpt2");
   for (const std::string text :
        {"abc\xff", "abc\xc3", "abc\xed\xa0\x80", "abc\xf5\x80\x80\x80", "abc\xc0\x80"}) {
-    EXPECT_THAT(message_of<ArgumentError>([&] { tokenizer.encode(text); }),
+    EXPECT_THAT(refusal<ArgumentError>([&] { tokenizer.encode(text); }),
                 HasSubstr("invalid byte at offset 3"));
   }
   EXPECT_EQ(tokenizer.decode(tokenizer.encode(std::string("a\0b", 3))), std::string("a\0b", 3));

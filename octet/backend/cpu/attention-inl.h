@@ -143,6 +143,7 @@ template <class T, class Order>
 inline void attend_partition(const AttentionTile& tile, int64_t index, const AttentionScratch& scratch,
                              const AttentionState& state) {
   const Span seen = begin_partition(tile, index, state);
+  if (seen.begin >= seen.end) return;
   const bool suit = ChunksFromCache<T, Order>::suit(tile);
   ChunksFromCache<T, Order> chunks(tile, scratch, state);
   for (int64_t chunk = seen.begin / kChunkKeys; chunk * kChunkKeys < seen.end; ++chunk) {

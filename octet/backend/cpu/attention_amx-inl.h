@@ -20,8 +20,6 @@ struct TileOperands {
   Right right;          // tiles of kTileFloats
   int64_t steps;
 };
-template <class Left, class Right>
-TileOperands(Left, int64_t, Right, int64_t) -> TileOperands<Left, Right>;
 
 /// kLeft by kRight tiles of sums, in as many registers, 6 at the most.
 template <int kLeft, int kRight>
@@ -144,8 +142,8 @@ struct ValueWork {
   const AttentionTile& tile;
   int64_t chunk;
   QueryGroup group;
-  const float* weights;  // tiles of bfloat16: [parts, kChunkKeys]
-  const float* values;   // tiles
+  const float* weights;  // as copy_weights_to_tiles lays them
+  const float* values;   // as copy_values_to_tiles does
   int64_t steps;         // of keys
   float unit;            // of the sums
   float* out;            // [queries, padded head]

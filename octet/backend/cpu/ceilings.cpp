@@ -11,7 +11,7 @@ namespace octet {
 namespace {
 
 /// A thread reads this much in a row: less costs bandwidth, more leaves threads idle at the end.
-constexpr size_t kTaskBytes = size_t{512} << 10;
+constexpr size_t kSweptTaskBytes = size_t{512} << 10;
 constexpr int64_t kLineWords = 8;
 
 }  // namespace
@@ -31,8 +31,8 @@ Ceilings::Ceilings(CpuIsa isa, ThreadPool& threads, Stopwatch clock)
 double Ceilings::read_seconds(std::span<const ByteSpan> pieces) {
   tasks_.clear();
   for (ByteSpan piece : pieces) {
-    for (size_t at = 0; at < piece.size(); at += kTaskBytes) {
-      tasks_.push_back(piece.subspan(at, std::min(kTaskBytes, piece.size() - at)));
+    for (size_t at = 0; at < piece.size(); at += kSweptTaskBytes) {
+      tasks_.push_back(piece.subspan(at, std::min(kSweptTaskBytes, piece.size() - at)));
     }
   }
   return std::min(sweep_seconds(kernels_.read), sweep_seconds(kernels_.read_streams));
@@ -49,7 +49,7 @@ double Ceilings::sweep_seconds(Read read) {
 }
 
 double Ceilings::copy_seconds(const std::byte* from, std::byte* into, int64_t bytes) {
-  constexpr auto kTask = static_cast<int64_t>(kTaskBytes);
+  constexpr auto kTask = static_cast<int64_t>(kSweptTaskBytes);
   return seconds_of(clock_, [&] {
     threads_.parallel_for((bytes + kTask - 1) / kTask, [&](int64_t i, int) {
       kernels_.copy(from + i * kTask, into + i * kTask, std::min(kTask, bytes - i * kTask));

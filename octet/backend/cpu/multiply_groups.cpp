@@ -9,8 +9,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kFloatBytes = sizeof(float);
-
 bool one_kind_of_columns(const QuantMatrixView& w, const ScalePart& as) {
   return std::ranges::all_of(w.parts, [&](const ScalePart& part) { return same_columns(part, as); });
 }
@@ -21,13 +19,6 @@ bool stored_alike(const QuantMatrixView& a, const QuantMatrixView& b) {
   if (a.scale_kind != b.scale_kind) return false;
   if (a.scale_kind != ScaleKind::kGrid) return true;
   return one_kind_of_columns(a, a.parts[0]) && one_kind_of_columns(b, a.parts[0]);
-}
-
-/// x [T, C] from column `col` on, `cols` wide; y may begin before its first column, of which nothing is
-/// touched.
-template <class View>
-View shifted(View x, int64_t col, int64_t cols) {
-  return {x.data() + col * kFloatBytes, x.dtype(), Shape{x.rows(), cols}, x.row_stride()};
 }
 
 }  // namespace
@@ -142,8 +133,8 @@ CpuMultiply::Call CpuMultiply::call_of(const Call& call, const GroupPiece& piece
               .kernel = call.kernel,
               .rows = piece.rows,
               .tiled = call.packing.tiles(piece.tokens.end - piece.tokens.begin)};
-  if (!own.x.quantized) own.x.dense = shifted(call.x.dense, piece.x_col, piece.w->cols);
-  own.y = shifted(call.y, piece.y_col - piece.rows.begin, piece.w->rows);
+  if (!own.x.quantized) own.x.dense = columns_of(call.x.dense, piece.x_col, piece.w->cols);
+  own.y = columns_of(call.y, piece.y_col - piece.rows.begin, piece.w->rows);
   return own;
 }
 
