@@ -1,14 +1,14 @@
 # Two commands a newcomer needs: `make run` and `make test`. The rest is what they are made of.
-# Under them are plain CMake presets (dev, release, asan, tsan): see CMakePresets.json.
+# Under them are plain CMake presets (dev, single, release, asan, tsan): see CMakePresets.json.
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 DEV := build/dev
 # A compiler cache then serves every checkout of this project, wherever it lies.
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
-# The dev build has the Python package as well, with the interpreter and tools of build/venv.
+# These builds have the Python package as well, with the interpreter and tools of build/venv.
 PYTHON_ARGS := -DOCTET_PYTHON=ON -DPython_EXECUTABLE=$(CURDIR)/build/venv/bin/python
-CMAKE_CONFIGURE = cmake --preset $(1) $(if $(filter dev,$(1)),$(PYTHON_ARGS)) $(CMAKE_ARGS) > build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
+CMAKE_CONFIGURE = cmake --preset $(1) $(if $(filter dev single,$(1)),$(PYTHON_ARGS)) $(CMAKE_ARGS) > build/$(1).configure.log 2>&1 || { cat build/$(1).configure.log; exit 1; }
 
 .PHONY: help run test test-torch build lint bench install setup venv test-asan test-tsan format clean
 
@@ -50,9 +50,9 @@ test-tsan: setup ## the tests of threaded code under ThreadSanitizer
 
 lint: setup venv ## clang-format, clang-tidy and the floors of the architecture
 	@mkdir -p build
-	@$(call CMAKE_CONFIGURE,dev)
+	@$(call CMAKE_CONFIGURE,single)
 	@python3 tools/check_layers.py
-	@python3 tools/lint.py --build $(DEV) --jobs $(JOBS)
+	@python3 tools/lint.py --build build/single --jobs $(JOBS)
 
 format: ## rewrite the sources as clang-format wants them
 	@python3 tools/lint.py --fix-format

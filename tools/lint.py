@@ -60,7 +60,7 @@ def tidy(build: pathlib.Path, jobs: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/dev", help="folder of compile_commands.json")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/single", help="folder of compile_commands.json")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--fix-format", action="store_true", help="rewrite the sources instead of checking them")
     arguments = parser.parse_args()

@@ -9,6 +9,7 @@
 #include "apps/cli/model_location.h"
 #include "apps/cli/output_file.h"
 #include "apps/cli/signals.h"
+#include "apps/cli/summary.h"
 #include "octet/comm/communicator.h"
 #include "octet/llm/follow.h"
 
@@ -41,16 +42,9 @@ std::string summary_text(const QuantizeReport& report) {
          format_bytes(report.load.process_peak_rss_bytes) + "\n\n" + table.text();
 }
 
-std::string sqnr_text(const QuantizeStats& stats) {
-  const auto sqnr = sqnr_db(stats);
-  return sqnr ? format_number(*sqnr, 1) + " dB" : std::string("exact");
-}
-
 void show_quality(const QuantizeReport& report, const Console& console) {
   for (const WeightQuality& group : quality_by_group(report.load.quality())) {
-    console.note("quantized  " + group.name + ": SQNR " + sqnr_text(group.stats) + ", became zero " +
-                 format_number(100 * zero_fraction(group.stats), 3) + " %, saturated " +
-                 std::to_string(group.stats.saturated));
+    console.note("quantized  " + quality_text(group));
   }
 }
 

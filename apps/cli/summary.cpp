@@ -46,9 +46,7 @@ void summarize_quantization(LLM& llm, const Console& console) {
                ": " + format_bytes(sum.bytes_before) + " -> " + format_bytes(sum.bytes_after) + ", SQNR " +
                sqnr_text(sum.stats));
   for (const WeightQuality& group : quality_by_group(report.quality())) {
-    console.detail("  " + group.name + ": SQNR " + sqnr_text(group.stats) + ", became zero " +
-                   format_number(100 * zero_fraction(group.stats), 3) + " %, saturated " +
-                   std::to_string(group.stats.saturated));
+    console.detail("  " + quality_text(group));
   }
 }
 
@@ -64,6 +62,12 @@ void summarize_savings(LLM& llm, const Console& console) {
 }
 
 }  // namespace
+
+std::string quality_text(const WeightQuality& group) {
+  return group.name + ": SQNR " + sqnr_text(group.stats) + ", became zero " +
+         format_number(100 * zero_fraction(group.stats), 3) + " %, saturated " +
+         std::to_string(group.stats.saturated);
+}
 
 std::vector<OptionSaving> loaded_savings(LLM& llm) {
   const KvCacheSpec cache = kv_cache_spec(llm.model().decoder(), llm.engine().options().kv_cache_dtype);

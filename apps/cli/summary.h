@@ -13,6 +13,8 @@ void summarize_load(LLM& llm, const Console& console);
 /// Prompt and answer.
 void summarize_generation(const Generation& generation, const Console& console);
 
+/// What quantizing a group of weights lost, in a line.
+[[nodiscard]] std::string quality_text(const WeightQuality& group);
 /// New tokens per second after the first; 0 where there is none.
 [[nodiscard]] double decode_rate(const Generation& generation);
 /// What the options in force saved, from what is really stored: the field `savings`.

@@ -8,13 +8,12 @@
 #include <thread>
 #include <utility>
 
+#include "octet/base/clock.h"
 #include "octet/base/cpu_features.h"
 #include "octet/base/error.h"
 
 namespace octet {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr int kFailureTag = 1;
 /// How long a failed rank waits for rank 0 to speak for it.

@@ -16,6 +16,9 @@
 
 namespace octet {
 
+/// The smallest scale of a row that is quantized dynamically, whatever the format.
+inline constexpr float kSmallestScale = 1.0F / (448.0F * 512.0F);
+
 struct float8_e4m3 {
   uint8_t bits = 0;
 };

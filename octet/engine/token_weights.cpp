@@ -10,7 +10,7 @@ namespace {
 
 constexpr float kBucketsOfE = 8;  // of an e-fold
 /// Tokens at a time, in buffers of their own: loops of which compilers make vectors.
-constexpr size_t kRun = 128;
+constexpr size_t kTokensAtOnce = 128;
 constexpr float kFurthest = 87;  // exp(-87) is the last that is not subnormal
 
 /// exp(-x) for x in [0, kFurthest]: 2^n times a polynomial of degree 7 on the rest, with the coefficients and
@@ -40,27 +40,27 @@ struct Scale {
 };
 
 struct Run {
-  std::array<float, kRun> logits{};
-  std::array<float, kRun> weights{};
-  std::array<uint16_t, kRun> buckets{};
+  std::array<float, kTokensAtOnce> logits{};
+  std::array<float, kTokensAtOnce> weights{};
+  std::array<uint16_t, kTokensAtOnce> buckets{};
 };
 
 void assign_run(Scale scale, Run& run) {
   constexpr float kLast = TokenWeights::kBuckets - 1;
-  std::array<float, kRun> distance;
-  std::array<float, kRun> possible;  // 1 or 0
-  for (size_t i = 0; i < kRun; ++i) {
+  std::array<float, kTokensAtOnce> distance;
+  std::array<float, kTokensAtOnce> possible;  // 1 or 0
+  for (size_t i = 0; i < kTokensAtOnce; ++i) {
     const float scaled = (scale.best - run.logits[i]) * scale.inverse;
     distance[i] = scaled < kFurthest ? scaled : kFurthest;
     possible[i] = scaled < kFurthest ? 1.0F : 0.0F;
   }
-  std::array<int32_t, kRun> buckets;
-  for (size_t i = 0; i < kRun; ++i) {
+  std::array<int32_t, kTokensAtOnce> buckets;
+  for (size_t i = 0; i < kTokensAtOnce; ++i) {
     const float bucket = distance[i] * kBucketsOfE;
     buckets[i] = static_cast<int32_t>(bucket < kLast ? bucket : kLast);
   }
-  for (size_t i = 0; i < kRun; ++i) run.weights[i] = exp_of_minus(distance[i]) * possible[i];
-  for (size_t i = 0; i < kRun; ++i) run.buckets[i] = static_cast<uint16_t>(buckets[i]);
+  for (size_t i = 0; i < kTokensAtOnce; ++i) run.weights[i] = exp_of_minus(distance[i]) * possible[i];
+  for (size_t i = 0; i < kTokensAtOnce; ++i) run.buckets[i] = static_cast<uint16_t>(buckets[i]);
 }
 
 }  // namespace
@@ -76,8 +76,8 @@ void TokenWeights::assign(std::span<const float> logits, float best, double temp
   // At either end every temperature beyond means the same: only the best token, or every one that is finite.
   const Scale scale{best, static_cast<float>(std::clamp(1.0 / temperature, 1e-30, 1e30))};
   Run run;
-  for (size_t i = 0; i < logits.size(); i += kRun) {
-    const size_t count = std::min(kRun, logits.size() - i);
+  for (size_t i = 0; i < logits.size(); i += kTokensAtOnce) {
+    const size_t count = std::min(kTokensAtOnce, logits.size() - i);
     std::copy_n(logits.data() + i, count, run.logits.begin());
     assign_run(scale, run);
     std::copy_n(run.weights.begin(), count, weights_.data() + i);

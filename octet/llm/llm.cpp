@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <unordered_map>
 
 #include "octet/base/checked_math.h"
+#include "octet/base/clock.h"
 #include "octet/base/cpu_features.h"
 #include "octet/llm/text_stream.h"
 #include "octet/loading/checkpoint_source.h"
@@ -15,12 +15,6 @@
 
 namespace octet {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 /// Left for the rest of the process when the cache takes what the machine has.
 constexpr int64_t kMemoryReserve = int64_t{256} << 20;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "octet/llm/quantize.h"
 
-#include <chrono>
 #include <memory>
 #include <utility>
 
+#include "octet/base/clock.h"
 #include "octet/base/faults.h"
 #include "octet/base/file_reader.h"
 #include "octet/base/output_folder.h"
@@ -15,8 +15,6 @@ namespace octet {
 namespace {
 
 namespace fs = std::filesystem;
-using Clock = std::chrono::steady_clock;
-
 /// What the file will say: a source with static scales keeps them where nothing else was asked for.
 ActivationScheme written_scheme(ActivationScheme asked, const std::optional<QuantConfig>& source) {
   if (asked != ActivationScheme::kAuto) return asked;
@@ -167,7 +165,7 @@ QuantizeReport quantize_checkpoint(const fs::path& folder, const fs::path& out,
   report.tensors = static_cast<int64_t>(plan.tensors.size());
   report.bytes_before = plan.bytes_before;
   report.bytes_after = plan.shards.tensor_bytes;
-  report.seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  report.seconds = seconds_since(start);
   if (const auto underflow = underflow_warning(report.load.quality())) warn_of(*model, *underflow);
   return report;
 }

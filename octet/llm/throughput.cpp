@@ -2,23 +2,17 @@
 #include "octet/llm/throughput.h"
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 
 #include "octet/backend/cpu/ceilings.h"
+#include "octet/base/clock.h"
 #include "octet/base/cpu_features.h"
 
 namespace octet {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr int64_t kRawReadPiece = int64_t{4} << 20;
 constexpr double kGiga = 1e9;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());

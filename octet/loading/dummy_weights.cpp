@@ -6,6 +6,7 @@
 #include <set>
 
 #include "octet/base/error.h"
+#include "octet/base/mix_bits.h"
 
 namespace octet {
 namespace {
@@ -13,17 +14,10 @@ namespace {
 constexpr double kDeviation = 0.02;
 constexpr int64_t kDrawsPerHash = 4;
 
-uint64_t mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15U;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
-}
-
 uint64_t seed_of(std::string_view name) {
   uint64_t hash = 0xcbf29ce484222325U;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
-  return mix(hash);
+  return mix_bits(hash);
 }
 
 /// The x below which a standard normal value lies with this probability.
@@ -92,7 +86,7 @@ void DummyWeights::draw(const SourceTensor& tensor, IndexRange elements, std::sp
     uint64_t hash = 0;
     for (int64_t i = elements.begin; i < elements.end; ++i) {
       const int64_t lane = i % kDrawsPerHash;
-      if (lane == 0 || i == elements.begin) hash = mix(seed + static_cast<uint64_t>(i / kDrawsPerHash));
+      if (lane == 0 || i == elements.begin) hash = mix_bits(seed + static_cast<uint64_t>(i / kDrawsPerHash));
       const float draw = quantiles_[(hash >> (16 * lane)) % kQuantiles];
       const T value = from_float<T>(mean + draw);
       std::memcpy(into.data() + (i - elements.begin) * static_cast<int64_t>(sizeof(T)), &value, sizeof(T));

@@ -11,7 +11,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kBytesAtOnce = int64_t{1} << 20;
 constexpr int64_t kScaleBytes = sizeof(float);
 
 /// What one rank holds of a tensor: numbers only, for they travel.
@@ -121,7 +120,7 @@ class GatheredTensor {
     for (int64_t row = 0; row < parameter_.shape[0];) {
       const std::vector<size_t> ranks = holders(row);
       const int64_t row_bytes = full_cols() * parts_[ranks.front()].element_bytes;
-      int64_t end = std::min(parameter_.shape[0], row + std::max<int64_t>(1, kBytesAtOnce / row_bytes));
+      int64_t end = std::min(parameter_.shape[0], row + std::max<int64_t>(1, kDigestBytesAtOnce / row_bytes));
       for (const size_t rank : ranks) end = std::min(end, parts_[rank].rows[1]);
       add_rows(row, end, ranks, sha);
       row = end;
@@ -164,7 +163,7 @@ class GatheredTensor {
   void add_row_scales(Sha256& sha) {
     for (int64_t row = 0; row < parameter_.shape[0];) {
       const size_t rank = holders(row).front();
-      const int64_t end = std::min(parts_[rank].rows[1], row + kBytesAtOnce / kScaleBytes);
+      const int64_t end = std::min(parts_[rank].rows[1], row + kDigestBytesAtOnce / kScaleBytes);
       std::ranges::fill(sizes_, 0);
       sizes_[rank] = (end - row) * kScaleBytes;
       std::span<const std::byte> own;

@@ -19,7 +19,7 @@ LoadMeter::LoadMeter(const MemoryLedger& ledger, LoadProgressCallback callback, 
 }
 
 double LoadMeter::seconds() const {
-  return std::chrono::duration<double>(Clock::now() - start_).count();
+  return seconds_since(start_);
 }
 
 void LoadMeter::tick() {

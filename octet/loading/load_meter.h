@@ -3,11 +3,11 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
 
+#include "octet/base/clock.h"
 #include "octet/base/progress.h"
 #include "octet/core/memory_ledger.h"
 
@@ -40,7 +40,6 @@ class LoadMeter {
   [[nodiscard]] const std::vector<MemorySample>& timeline() const { return timeline_; }
 
  private:
-  using Clock = std::chrono::steady_clock;
   void sample();
 
   const MemoryLedger& ledger_;

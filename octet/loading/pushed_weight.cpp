@@ -8,6 +8,7 @@
 
 #include "octet/base/error.h"
 #include "octet/base/faults.h"
+#include "octet/base/mix_bits.h"
 #include "octet/base/out_of_memory.h"
 #include "octet/loading/piece_values.h"
 
@@ -26,13 +27,6 @@ std::string_view why_it_waits(const Piece& piece) {
       return "a scale per block is known when all 128 x 128 values are there: push multiples of 128 rows";
   }
   return "";
-}
-
-uint64_t mix(uint64_t x) {
-  x += 0x9e3779b97f4a7c15U;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return x ^ (x >> 31);
 }
 
 }  // namespace
@@ -79,7 +73,7 @@ void PushedTensor::add_fingerprint(const Rectangle& place, int64_t cols, std::sp
   for (int64_t row = place.rows.begin; row < place.rows.end; ++row) {
     for (int64_t col = place.cols.begin; col < place.cols.end; ++col) {
       const auto bits = std::bit_cast<uint32_t>(value_at(bytes.data(), i++, dtype));
-      sum += mix(mix(static_cast<uint64_t>(row * cols + col)) ^ bits);
+      sum += mix_bits(mix_bits(static_cast<uint64_t>(row * cols + col)) ^ bits);
     }
   }
   fingerprint_ += sum;

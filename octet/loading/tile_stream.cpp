@@ -61,7 +61,7 @@ void TileStream::give_back(size_t tile) {
     const std::lock_guard lock(mutex_);
     if (states_[tile] != State::kInSlot) return;
     const Slot& slot = slots_[slot_of_[tile]];
-    work_.seconds += std::chrono::duration<double>(Clock::now() - slot.taken).count();
+    work_.seconds += seconds_since(slot.taken);
     work_.bytes += static_cast<int64_t>(slot.bytes.size());
     states_[tile] = State::kElsewhere;
     free_slots_.push_back(slot_of_[tile]);
@@ -130,7 +130,7 @@ void TileStream::run() {
       if (part.direct && wants_direct()) bytes = reader.read(part.extent, slots_[claim->slot].memory);
       if (!bytes && parts_.window > 0) fetcher.fetch(part.extent);
     }
-    publish(*claim, bytes, std::chrono::duration<double>(Clock::now() - begin).count());
+    publish(*claim, bytes, seconds_since(begin));
   }
 }
 

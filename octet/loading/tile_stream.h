@@ -2,7 +2,6 @@
 /// The tiles of a load as one stream from the disk, past the page cache where the disk is fast.
 #pragma once
 
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "octet/base/clock.h"
 #include "octet/base/file_reader.h"
 
 namespace octet {
@@ -54,7 +54,6 @@ class TileStream {
   void give_back(size_t tile);
 
  private:
-  using Clock = std::chrono::steady_clock;
   struct Claim {
     size_t tile = 0;
     size_t slot = 0;

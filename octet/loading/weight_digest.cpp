@@ -11,8 +11,6 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kBytesAtOnce = int64_t{1} << 20;
-
 void require(bool done) {
   if (!done) throw DeviceError("SHA-256 cannot be computed: libcrypto refuses it");
 }
@@ -21,7 +19,7 @@ void require(bool done) {
 void add_rows(Backend& backend, const QuantMatrixView& matrix, int64_t row, int64_t count, Sha256& sha) {
   const int64_t row_bytes = matrix.cols * dtype_size(matrix.dtype);
   if (row_bytes == 0) return;
-  const int64_t step = std::max<int64_t>(1, kBytesAtOnce / row_bytes);
+  const int64_t step = std::max<int64_t>(1, kDigestBytesAtOnce / row_bytes);
   std::vector<std::byte> bytes(static_cast<size_t>(std::min(step, std::max<int64_t>(count, 0)) * row_bytes));
   for (int64_t begin = row; begin < row + count; begin += step) {
     const int64_t rows = std::min(step, row + count - begin);

@@ -19,6 +19,9 @@ struct WeightDigest {
   std::string sha256;  ///< 64 hexadecimal digits
 };
 
+/// As much of a weight is read at a time for its digest.
+inline constexpr int64_t kDigestBytesAtOnce = int64_t{1} << 20;
+
 /// Collects bytes and tells their SHA-256. Throws DeviceError where the library refuses its service.
 class Sha256 {
  public:

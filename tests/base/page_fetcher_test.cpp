@@ -16,7 +16,7 @@
 namespace octet {
 namespace {
 
-constexpr int64_t kSize = (int64_t{12} << 20) + 77;
+constexpr int64_t kFileSize = (int64_t{12} << 20) + 77;
 
 /// Pages of [begin, end) that are in the page cache.
 int64_t resident(const FileReader& file, int64_t begin, int64_t end) {
@@ -39,7 +39,7 @@ bool drop(const FileReader& file) {
 
 TEST(PageFetcher, BringsWhatItIsAskedForIntoThePageCacheAndNotAllOfTheFile) {
   const TempFolder folder;
-  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  const FileReader file(folder.write("a", std::string(kFileSize, 'x')));
   if (!drop(file)) GTEST_SKIP() << "this file system keeps its files in memory";
   PageFetcher fetcher;
   const int64_t page = ::sysconf(_SC_PAGESIZE);
@@ -51,11 +51,11 @@ TEST(PageFetcher, BringsWhatItIsAskedForIntoThePageCacheAndNotAllOfTheFile) {
 
 TEST(PageFetcher, BringsPartsThatBeginAndEndAnywhereTheLastBytesOfTheFileToo) {
   const TempFolder folder;
-  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  const FileReader file(folder.write("a", std::string(kFileSize, 'x')));
   const int64_t page = ::sysconf(_SC_PAGESIZE);
-  for (const int64_t begin : {int64_t{1}, (int64_t{3} << 20) + 123, kSize - 100}) {
+  for (const int64_t begin : {int64_t{1}, (int64_t{3} << 20) + 123, kFileSize - 100}) {
     if (!drop(file)) GTEST_SKIP() << "this file system keeps its files in memory";
-    const int64_t end = std::min(kSize, begin + (int64_t{4} << 20));
+    const int64_t end = std::min(kFileSize, begin + (int64_t{4} << 20));
     PageFetcher().fetch({.file = &file, .offset = begin, .length = end - begin});
     EXPECT_EQ(resident(file, begin, end), (end + page - 1) / page - begin / page) << begin;
   }
@@ -63,12 +63,12 @@ TEST(PageFetcher, BringsPartsThatBeginAndEndAnywhereTheLastBytesOfTheFileToo) {
 
 TEST(PageFetcher, PassesOverWhatLiesBehindTheEndOfTheFileAsItIsNow) {
   const TempFolder folder;
-  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  const FileReader file(folder.write("a", std::string(kFileSize, 'x')));
   PageFetcher fetcher;
-  fetcher.fetch({.file = &file, .offset = kSize - 10, .length = 1 << 20});
-  fetcher.fetch({.file = &file, .offset = kSize + 5, .length = 1 << 20});
+  fetcher.fetch({.file = &file, .offset = kFileSize - 10, .length = 1 << 20});
+  fetcher.fetch({.file = &file, .offset = kFileSize + 5, .length = 1 << 20});
   std::filesystem::resize_file(folder.path() / "a", 10);
-  fetcher.fetch({.file = &file, .offset = 0, .length = kSize});  // no signal, no error
+  fetcher.fetch({.file = &file, .offset = 0, .length = kFileSize});  // no signal, no error
   fetcher.fetch({.file = &file, .offset = 1 << 20, .length = 1 << 20});
   std::vector<std::byte> bytes(20);
   EXPECT_THROW(file.read_at(0, bytes), FormatError);  // that is for the reader
@@ -76,8 +76,8 @@ TEST(PageFetcher, PassesOverWhatLiesBehindTheEndOfTheFileAsItIsNow) {
 
 TEST(CachedBytes, CountsThePagesThatAreThereToTheByte) {
   const TempFolder folder;
-  const FileReader file(folder.write("a", std::string(kSize, 'x')));
-  const FileExtent part = {.file = &file, .offset = 1000, .length = kSize - 2000};
+  const FileReader file(folder.write("a", std::string(kFileSize, 'x')));
+  const FileExtent part = {.file = &file, .offset = 1000, .length = kFileSize - 2000};
   EXPECT_EQ(cached_bytes(part), part.length);  // just written
   if (!drop(file)) GTEST_SKIP() << "this file system keeps its files in memory";
   EXPECT_EQ(cached_bytes(part), 0);
@@ -91,24 +91,24 @@ TEST(CachedBytes, CountsThePagesThatAreThereToTheByte) {
 TEST(CachedBytes, AreNoneWhereTheKernelDoesNotTell) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can become somebody who does not own the file";
   const TempFolder folder;
-  const FileReader file(folder.write("a", std::string(kSize, 'x')));
+  const FileReader file(folder.write("a", std::string(kFileSize, 'x')));
   constexpr uid_t kNobody = 65534;
   ASSERT_EQ(::seteuid(kNobody), 0);
-  const int64_t found = cached_bytes({.file = &file, .offset = 0, .length = kSize});
+  const int64_t found = cached_bytes({.file = &file, .offset = 0, .length = kFileSize});
   ASSERT_EQ(::seteuid(0), 0);
   EXPECT_EQ(found, 0);
 }
 
 TEST(PageFetcher, GoesFromFileToFileAndToOneThatIsAnothersByName) {
   const TempFolder folder;
-  const FileReader first(folder.write("a", std::string(kSize, 'x')));
-  const FileReader second(folder.write("b", std::string(kSize, 'y')));
+  const FileReader first(folder.write("a", std::string(kFileSize, 'x')));
+  const FileReader second(folder.write("b", std::string(kFileSize, 'y')));
   if (!drop(first) || !drop(second)) GTEST_SKIP() << "this file system keeps its files in memory";
   std::filesystem::remove(folder.path() / "b");
   PageFetcher fetcher;
   for (const FileReader* file : {&first, &second, &first}) {
-    fetcher.fetch({.file = file, .offset = 0, .length = kSize});
-    EXPECT_EQ(resident(*file, 0, kSize), kSize / ::sysconf(_SC_PAGESIZE) + 1);
+    fetcher.fetch({.file = file, .offset = 0, .length = kFileSize});
+    EXPECT_EQ(resident(*file, 0, kFileSize), kFileSize / ::sysconf(_SC_PAGESIZE) + 1);
   }
 }
 

@@ -15,7 +15,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-void expect_refusal(const TempFolder& folder, const std::string& message) {
+void expect_refusal_of_folder(const TempFolder& folder, const std::string& message) {
   EXPECT_THAT([&] { (void)find_checkpoint_files(folder.path()); },
               ThrowsMessage<FormatError>(AllOf(HasSubstr(folder.path().string()), HasSubstr(message))));
 }
@@ -56,7 +56,7 @@ TEST(CheckpointFolder, RefusesShardsWithoutAnIndexAndNamesThem) {
   const TempFolder folder;
   folder.write("model-00001-of-00002.safetensors", "");
   folder.write("model-00002-of-00002.safetensors", "");
-  expect_refusal(
+  expect_refusal_of_folder(
       folder,
       "2 safetensors files without a model.safetensors.index.json that says which belong together: "
       "'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors'");
@@ -77,16 +77,17 @@ TEST(CheckpointFolder, SaysThatPickledFilesOfOtherNamesAreNotRead) {
   const TempFolder folder;
   folder.write("config.json", "{}");
   folder.write("training_args.bin", "");
-  expect_refusal(folder, "found 'training_args.bin': files of other names are not read");
+  expect_refusal_of_folder(folder, "found 'training_args.bin': files of other names are not read");
 }
 
 TEST(CheckpointFolder, SaysWhatItFoundInstead) {
   const TempFolder folder;
-  expect_refusal(folder, "expected model.safetensors.index.json or model.safetensors, found nothing");
+  expect_refusal_of_folder(folder,
+                           "expected model.safetensors.index.json or model.safetensors, found nothing");
   folder.write("README.md", "");
-  expect_refusal(folder, "found 'README.md'");
+  expect_refusal_of_folder(folder, "found 'README.md'");
   folder.write("model.gguf", "");
-  expect_refusal(folder, "GGUF is not read");
+  expect_refusal_of_folder(folder, "GGUF is not read");
 }
 
 TEST(CheckpointFolder, RefusesAMissingFolderAndAFile) {
@@ -102,26 +103,28 @@ TEST(CheckpointFolder, RefusesAnIndexThatLeavesTheFolder) {
   for (const char* name : {"../model.safetensors", "/etc/passwd", "sub/model.safetensors", "..", ".", "",
                            "a\\\\b", "a\\u0000b"}) {
     write_index_with_metadata(folder, "{\"t\":\"" + std::string(name) + "\"}");
-    expect_refusal(folder, "weight_map: 't': expected a plain file name inside the folder, found");
+    expect_refusal_of_folder(folder, "weight_map: 't': expected a plain file name inside the folder, found");
   }
 }
 
 TEST(CheckpointFolder, RefusesAMalformedIndex) {
   const TempFolder folder;
   write_index_with_metadata(folder, "[]");
-  expect_refusal(folder, "weight_map: expected an object of tensor names and file names, found array");
+  expect_refusal_of_folder(folder,
+                           "weight_map: expected an object of tensor names and file names, found array");
   write_index_with_metadata(folder, "{}");
-  expect_refusal(folder, "names no tensor");
+  expect_refusal_of_folder(folder, "names no tensor");
   write_index_with_metadata(folder, R"({"a":1,"b":null})");
-  expect_refusal(folder, "2 faults");
+  expect_refusal_of_folder(folder, "2 faults");
   write_index_with_metadata(folder, R"({"a":"f","a":"g"})");
-  expect_refusal(folder, "'a' occurs twice");
+  expect_refusal_of_folder(folder, "'a' occurs twice");
   folder.write("model.safetensors.index.json", "{}");
-  expect_refusal(folder, "weight_map: expected an object of tensor names and file names, found nothing");
+  expect_refusal_of_folder(folder,
+                           "weight_map: expected an object of tensor names and file names, found nothing");
   folder.write("model.safetensors.index.json", "");
-  expect_refusal(folder, "not valid JSON");
+  expect_refusal_of_folder(folder, "not valid JSON");
   folder.write("model.safetensors.index.json", "[]");
-  expect_refusal(folder, "expected an object");
+  expect_refusal_of_folder(folder, "expected an object");
 }
 
 }  // namespace

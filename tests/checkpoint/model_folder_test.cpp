@@ -13,8 +13,8 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
 
-void expect_refusal(const std::string& model, const std::filesystem::path& cache,
-                    const std::string& message) {
+void expect_refusal_of_model(const std::string& model, const std::filesystem::path& cache,
+                             const std::string& message) {
   EXPECT_THAT([&] { (void)resolve_model_folder(model, cache); },
               ThrowsMessage<ConfigError>(HasSubstr(message)))
       << model;
@@ -46,27 +46,27 @@ TEST(ModelFolder, IsTheOnlySnapshotWhereNoneIsCalledMain) {
   cache.write("models--a--b/snapshots/one/config.json", "{}");
   EXPECT_EQ(resolve_model_folder("a/b", cache.path()), cache.path() / "models--a--b/snapshots/one");
   cache.write("models--a--b/snapshots/two/config.json", "{}");
-  expect_refusal("a/b", cache.path(), "has no complete snapshot");
+  expect_refusal_of_model("a/b", cache.path(), "has no complete snapshot");
 }
 
 TEST(ModelFolder, SaysWhatWasTried) {
   const TempFolder cache;
-  expect_refusal(
+  expect_refusal_of_model(
       "a/b", cache.path(),
       (cache.path() / "models--a--b").string() + " does not exist. Fetch it first: hf download a/b");
-  expect_refusal("a/b", {}, "no Hugging Face cache to look the name up in");
-  expect_refusal("", cache.path(), "not a name of the form org/name");
-  expect_refusal("/no/such/folder", cache.path(), "there is no such folder");
-  expect_refusal(cache.write("file", "").string(), cache.path(), "found a file");
+  expect_refusal_of_model("a/b", {}, "no Hugging Face cache to look the name up in");
+  expect_refusal_of_model("", cache.path(), "not a name of the form org/name");
+  expect_refusal_of_model("/no/such/folder", cache.path(), "there is no such folder");
+  expect_refusal_of_model(cache.write("file", "").string(), cache.path(), "found a file");
 }
 
 TEST(ModelFolder, NeverLeavesTheCache) {
   const TempFolder cache;
   cache.write("evil/config.json", "{}");
   cache.write("models--a--b/refs/main", "../../evil");
-  expect_refusal("a/b", cache.path(), "has no complete snapshot");
+  expect_refusal_of_model("a/b", cache.path(), "has no complete snapshot");
   for (const char* model : {"../evil2", "a/..", "a/b/c", "a/b\n", "a b/c"}) {
-    expect_refusal(model, cache.path(), "not a name of the form org/name");
+    expect_refusal_of_model(model, cache.path(), "not a name of the form org/name");
   }
 }
 

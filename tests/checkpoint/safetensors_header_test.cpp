@@ -20,7 +20,7 @@ SafetensorsHeader parse(const std::string& text, int64_t data_bytes) {
   return parse_safetensors_header(text, "m.safetensors", 100, data_bytes);
 }
 
-void expect_refusal(const std::string& text, int64_t data_bytes, const std::string& message) {
+void expect_refusal_of_header(const std::string& text, int64_t data_bytes, const std::string& message) {
   EXPECT_THAT([&] { parse(text, data_bytes); },
               ThrowsMessage<FormatError>(AllOf(HasSubstr("m.safetensors"), HasSubstr(message))))
       << text;
@@ -82,93 +82,96 @@ TEST(SafetensorsHeader, GivesItsMetadata) {
 }
 
 TEST(SafetensorsHeader, RefusesMetadataThatIsNotStrings) {
-  expect_refusal(R"({"__metadata__":{"format":1}})", 0,
-                 "__metadata__: 'format': expected a string, found '1'");
-  expect_refusal(R"({"__metadata__":[]})", 0, "__metadata__: expected an object");
+  expect_refusal_of_header(R"({"__metadata__":{"format":1}})", 0,
+                           "__metadata__: 'format': expected a string, found '1'");
+  expect_refusal_of_header(R"({"__metadata__":[]})", 0, "__metadata__: expected an object");
 }
 
 TEST(SafetensorsHeader, RefusesWhatIsNoObject) {
   for (const char* text : {"", " {}", "[]", "null", "\xef\xbb\xbf{}"})
-    expect_refusal(text, 0, "does not begin with '{'");
-  expect_refusal(R"({"t":7})", 0, "tensor 't': expected an object, found '7'");
+    expect_refusal_of_header(text, 0, "does not begin with '{'");
+  expect_refusal_of_header(R"({"t":7})", 0, "tensor 't': expected an object, found '7'");
 }
 
 TEST(SafetensorsHeader, RefusesJsonThatIsMalformed) {
-  expect_refusal("{\"a\":", 0, "not valid JSON at byte");
-  expect_refusal("{}x", 0, "not valid JSON");
-  expect_refusal("{\"\xff\":{}}", 0, "UTF-8");
+  expect_refusal_of_header("{\"a\":", 0, "not valid JSON at byte");
+  expect_refusal_of_header("{}x", 0, "not valid JSON");
+  expect_refusal_of_header("{\"\xff\":{}}", 0, "UTF-8");
 }
 
 TEST(SafetensorsHeader, RefusesNestingThatIsDeep) {
-  expect_refusal("{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", 0,
-                 "nested deeper than 64");
+  expect_refusal_of_header("{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}", 0,
+                           "nested deeper than 64");
 }
 
 TEST(SafetensorsHeader, RefusesANameThatOccursTwice) {
-  expect_refusal("{" + entry("t", "U8", "[1]", 0, 1) + "," + entry("t", "U8", "[1]", 1, 2) + "}", 2,
-                 "'t' occurs twice");
+  expect_refusal_of_header("{" + entry("t", "U8", "[1]", 0, 1) + "," + entry("t", "U8", "[1]", 1, 2) + "}", 2,
+                           "'t' occurs twice");
 }
 
 TEST(SafetensorsHeader, NamesATypeThatItDoesNotKnow) {
-  expect_refusal(one("\"F12\"", "[1]", "[0,4]"), 4,
-                 "tensor 't': dtype: expected a type of the format, found '\"F12\"'");
-  expect_refusal(one("5", "[1]", "[0,4]"), 4, "dtype: expected");
-  expect_refusal(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4,
-                 "dtype: expected a type of the format, found nothing");
+  expect_refusal_of_header(one("\"F12\"", "[1]", "[0,4]"), 4,
+                           "tensor 't': dtype: expected a type of the format, found '\"F12\"'");
+  expect_refusal_of_header(one("5", "[1]", "[0,4]"), 4, "dtype: expected");
+  expect_refusal_of_header(R"({"t":{"shape":[1],"data_offsets":[0,4]}})", 4,
+                           "dtype: expected a type of the format, found nothing");
 }
 
 TEST(SafetensorsHeader, RefusesShapesThatAreNotCounts) {
   for (const char* shape :
        {"[-1]", "[1.5]", "[\"2\"]", "{}", "3", "null", "[[1]]", "[18446744073709551615]", "[1e3]"}) {
-    expect_refusal(one("\"U8\"", shape, "[0,1]"), 1,
-                   "tensor 't': shape: expected integers of at least 0, found");
+    expect_refusal_of_header(one("\"U8\"", shape, "[0,1]"), 1,
+                             "tensor 't': shape: expected integers of at least 0, found");
   }
 }
 
 TEST(SafetensorsHeader, RefusesOffsetsThatAreNoRange) {
   for (const char* offsets :
        {"[0]", "[0,1,2]", "[1,0]", "[-1,0]", "\"0,1\"", "[0,1.0]", "[0,18446744073709551615]"}) {
-    expect_refusal(one("\"U8\"", "[1]", offsets), 1,
-                   "tensor 't': data_offsets: expected [begin, end], found");
+    expect_refusal_of_header(one("\"U8\"", "[1]", offsets), 1,
+                             "tensor 't': data_offsets: expected [begin, end], found");
   }
 }
 
 TEST(SafetensorsHeader, RefusesAShapeWhoseProductOverflows) {
   // 2^32 * 2^32 wraps to 0 in 64 bits, and 2^61 * 64 bits to 0 as well: neither may pass for an empty tensor.
-  expect_refusal(one("\"U8\"", "[4294967296,4294967296]", "[0,0]"), 0, "overflows");
-  expect_refusal(one("\"F64\"", "[2305843009213693952]", "[0,0]"), 0, "overflows");
-  expect_refusal(one("\"U8\"", "[4294967296,4294967296,0]", "[0,0]"), 0, "overflows");
+  expect_refusal_of_header(one("\"U8\"", "[4294967296,4294967296]", "[0,0]"), 0, "overflows");
+  expect_refusal_of_header(one("\"F64\"", "[2305843009213693952]", "[0,0]"), 0, "overflows");
+  expect_refusal_of_header(one("\"U8\"", "[4294967296,4294967296,0]", "[0,0]"), 0, "overflows");
 }
 
 TEST(SafetensorsHeader, RefusesALengthThatTypeAndShapeDoNotGive) {
-  expect_refusal(one("\"F32\"", "[3]", "[0,13]"), 13,
-                 "tensor 't': F32 '[3]' needs 12 bytes, found data_offsets of 13");
-  expect_refusal(one("\"F16\"", "[3]", "[0,12]"), 12, "needs 6 bytes");
-  expect_refusal(one("\"F4\"", "[3]", "[0,2]"), 2, "not whole bytes");
+  expect_refusal_of_header(one("\"F32\"", "[3]", "[0,13]"), 13,
+                           "tensor 't': F32 '[3]' needs 12 bytes, found data_offsets of 13");
+  expect_refusal_of_header(one("\"F16\"", "[3]", "[0,12]"), 12, "needs 6 bytes");
+  expect_refusal_of_header(one("\"F4\"", "[3]", "[0,2]"), 2, "not whole bytes");
 }
 
 TEST(SafetensorsHeader, RefusesTensorsThatOverlap) {
-  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 3, 7) + "}", 7,
-                 "tensor 'b' overlaps tensor 'a': it begins at byte 3 of the data, the other ends at 4");
-  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 0, 4) + "}", 4,
-                 "overlaps");
-  expect_refusal("{" + entry("a", "U8", "[8]", 0, 8) + "," + entry("b", "U8", "[1]", 2, 3) + "," +
-                     entry("c", "U8", "[1]", 7, 8) + "}",
-                 8, "tensor 'c' overlaps tensor 'a'");
+  expect_refusal_of_header(
+      "{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 3, 7) + "}", 7,
+      "tensor 'b' overlaps tensor 'a': it begins at byte 3 of the data, the other ends at 4");
+  expect_refusal_of_header("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 0, 4) + "}", 4,
+                           "overlaps");
+  expect_refusal_of_header("{" + entry("a", "U8", "[8]", 0, 8) + "," + entry("b", "U8", "[1]", 2, 3) + "," +
+                               entry("c", "U8", "[1]", 7, 8) + "}",
+                           8, "tensor 'c' overlaps tensor 'a'");
 }
 
 TEST(SafetensorsHeader, RefusesAHoleBetweenTensorsBeforeTheFirstAndAfterTheLast) {
-  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 5, 9) + "}", 9,
-                 "bytes 4 to 5 of the data belong to no tensor");
-  expect_refusal("{" + entry("a", "U8", "[4]", 2, 6) + "}", 6, "bytes 0 to 2 of the data");
-  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "}", 9, "bytes 4 to 9 of the data");
-  expect_refusal("{}", 1, "bytes 0 to 1 of the data");
+  expect_refusal_of_header("{" + entry("a", "U8", "[4]", 0, 4) + "," + entry("b", "U8", "[4]", 5, 9) + "}", 9,
+                           "bytes 4 to 5 of the data belong to no tensor");
+  expect_refusal_of_header("{" + entry("a", "U8", "[4]", 2, 6) + "}", 6, "bytes 0 to 2 of the data");
+  expect_refusal_of_header("{" + entry("a", "U8", "[4]", 0, 4) + "}", 9, "bytes 4 to 9 of the data");
+  expect_refusal_of_header("{}", 1, "bytes 0 to 1 of the data");
 }
 
 TEST(SafetensorsHeader, SaysThatAFileIsCutShort) {
-  expect_refusal("{" + entry("a", "U8", "[4]", 0, 4) + "}", 3,
-                 "the file is cut short: expected 4 bytes of data up to the end of tensor 'a', found 3");
-  expect_refusal("{" + entry("a", "U8", "[9223372036854775807]", 0, INT64_MAX) + "}", 3, "overflows");
+  expect_refusal_of_header(
+      "{" + entry("a", "U8", "[4]", 0, 4) + "}", 3,
+      "the file is cut short: expected 4 bytes of data up to the end of tensor 'a', found 3");
+  expect_refusal_of_header("{" + entry("a", "U8", "[9223372036854775807]", 0, INT64_MAX) + "}", 3,
+                           "overflows");
 }
 
 TEST(SafetensorsHeader, ReportsAllFaultsTogetherAndCountsThoseItDoesNotShow) {

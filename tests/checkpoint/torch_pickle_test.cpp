@@ -26,7 +26,7 @@ std::vector<std::byte> bytes_of(const TensorFile& file, const TensorInfo& tensor
   return bytes;
 }
 
-void expect_refusal(const std::string& name, const std::string& first, const std::string& second) {
+void expect_refusal_of_pickle(const std::string& name, const std::string& first, const std::string& second) {
   EXPECT_THAT([&] { TorchPickleFile file(golden(name)); },
               ThrowsMessage<FormatError>(AllOf(HasSubstr(name), HasSubstr(first), HasSubstr(second))));
 }
@@ -79,15 +79,15 @@ TEST(TorchPickle, ReadsADtypeWithoutAStorageOfItsOwn) {
 }
 
 TEST(TorchPickle, RefusesElementsInAnotherOrder) {
-  expect_refusal("transposed.bin", "tensor 'turned' (sizes [3, 2], strides [1, 3], offset 0)",
-                 "save the tensor after .contiguous()");
-  expect_refusal("expanded.bin", "tensor 'spread'", "save the tensor after .contiguous()");
+  expect_refusal_of_pickle("transposed.bin", "tensor 'turned' (sizes [3, 2], strides [1, 3], offset 0)",
+                           "save the tensor after .contiguous()");
+  expect_refusal_of_pickle("expanded.bin", "tensor 'spread'", "save the tensor after .contiguous()");
 }
 
 TEST(TorchPickle, RefusesWhatIsNoDictionaryOfTensors) {
-  expect_refusal("training.bin", "'model': expected a tensor, found a dictionary",
-                 "'epoch': expected a tensor, found an integer");
-  expect_refusal("module.bin", "it names 'torch.nn.modules.linear.Linear'", "Nothing was run");
+  expect_refusal_of_pickle("training.bin", "'model': expected a tensor, found a dictionary",
+                           "'epoch': expected a tensor, found an integer");
+  expect_refusal_of_pickle("module.bin", "it names 'torch.nn.modules.linear.Linear'", "Nothing was run");
 }
 
 TEST(TorchPickle, IsOneFormatOfAFolderAmongOthers) {

@@ -8,7 +8,7 @@
 namespace octet::conformance {
 namespace {
 
-constexpr std::array<int64_t, 4> kTokens = {0, 1, 3, 70};
+constexpr std::array<int64_t, 4> kTokenCounts = {0, 1, 3, 70};
 constexpr std::array<int64_t, 6> kWidths = {1, 15, 16, 64, 67, 1031};
 
 class ElementwiseConformance : public Conformance {};
@@ -25,7 +25,7 @@ Strided relative_bound(Memory& memory, const Strided& y, double roundings, float
 
 TEST_P(ElementwiseConformance, NormalizesRowsAndHeads) {
   Random random(51);
-  for (const int64_t tokens : kTokens) {
+  for (const int64_t tokens : kTokenCounts) {
     for (const int64_t dim : kWidths) {
       for (const int64_t runs : {1, 3}) {
         const DType dtype =
@@ -81,7 +81,7 @@ TEST_P(ElementwiseConformance, KeepsTheNanOfARowInTheNorm) {
 
 TEST_P(ElementwiseConformance, CentersAndNormalizesRows) {
   Random random(61);
-  for (const int64_t tokens : kTokens) {
+  for (const int64_t tokens : kTokenCounts) {
     for (const int64_t dim : kWidths) {
       for (const bool affine : {true, false}) {
         const DType dtype = std::array{DType::kF32, DType::kF16, DType::kBF16}[static_cast<size_t>(dim) % 3];
@@ -122,7 +122,7 @@ TEST_P(ElementwiseConformance, CentersAndNormalizesRows) {
 
 TEST_P(ElementwiseConformance, CutsNegativeValuesAndKeepsNan) {
   Random random(62);
-  for (const int64_t tokens : kTokens) {
+  for (const int64_t tokens : kTokenCounts) {
     for (const int64_t width : kWidths) {
       Strided expected(memory(), tokens, width, 3);
       expected.randomize(random);
@@ -145,7 +145,7 @@ TEST_P(ElementwiseConformance, CutsNegativeValuesAndKeepsNan) {
 
 TEST_P(ElementwiseConformance, AddsToTheBit) {
   Random random(52);
-  for (const int64_t tokens : kTokens) {
+  for (const int64_t tokens : kTokenCounts) {
     for (const int64_t width : kWidths) {
       Strided x(memory(), tokens, width, 1);
       Strided expected(memory(), tokens, width, 3);
@@ -161,7 +161,7 @@ TEST_P(ElementwiseConformance, AddsToTheBit) {
 
 TEST_P(ElementwiseConformance, GatesWithSilu) {
   Random random(53);
-  for (const int64_t tokens : kTokens) {
+  for (const int64_t tokens : kTokenCounts) {
     for (const int64_t width : kWidths) {
       SCOPED_TRACE("[" + std::to_string(tokens) + ", 2 * " + std::to_string(width) + "]");
       Strided gate_up(memory(), tokens, 2 * width, 1);

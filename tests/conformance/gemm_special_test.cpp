@@ -5,19 +5,18 @@
 #include <limits>
 
 #include "tests/conformance/conformance.h"
+#include "tests/conformance/matrices.h"
 #include "tests/conformance/multiplication.h"
 
 namespace octet::conformance {
 namespace {
-
-constexpr std::array kFormats = {DType::kF8E4M3, DType::kF8E5M2};
 
 class GemmSpecialConformance : public Conformance {
  protected:
   /// Calls body(case) for both formats, both layouts and each of the left operands and scales.
   template <class Body>
   void for_each_kind(MultiplyShape shape, Body&& body) {
-    for (const DType format : kFormats) {
+    for (const DType format : kFp8) {
       for (const MatrixLayout layout : kLayouts) {
         for (const Left left : {Left::kFloat32, Left::kBFloat16, Left::kTokenE4M3}) {
           for (const Scales scales : {Scales::kNone, Scales::kRow, Scales::kGrid}) {

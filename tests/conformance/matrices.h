@@ -10,6 +10,7 @@
 
 namespace octet::conformance {
 
+inline constexpr std::array kFp8 = {DType::kF8E4M3, DType::kF8E5M2};
 inline constexpr std::array kLayouts = {MatrixLayout::kRowMajor, MatrixLayout::kLanes64};
 
 enum class Scales {

@@ -13,7 +13,6 @@ namespace octet::conformance {
 namespace {
 
 constexpr std::array kSources = {DType::kF32, DType::kF16, DType::kBF16};
-constexpr std::array kFormats = {DType::kF8E4M3, DType::kF8E5M2};
 constexpr std::array kScales = {Scales::kNone, Scales::kRow, Scales::kGrid, Scales::kParts};
 constexpr std::array kQuotients = {QuantizeRule::Quotient::kDivide, QuantizeRule::Quotient::kReciprocal,
                                    QuantizeRule::Quotient::kDivideRounded};
@@ -58,10 +57,10 @@ struct QuantizeCase {
 
 std::vector<QuantizeCase> quantize_cases() {
   std::vector<QuantizeCase> cases;
-  for (const auto& v : pairwise_cases({kSources.size(), kFormats.size(), kScales.size(), kQuotients.size(), 2,
+  for (const auto& v : pairwise_cases({kSources.size(), kFp8.size(), kScales.size(), kQuotients.size(), 2,
                                        kLayouts.size(), kTiles.size(), 2})) {
     cases.push_back({.source = kSources[v[0]],
-                     .format = kFormats[v[1]],
+                     .format = kFp8[v[1]],
                      .scales = kScales[v[2]],
                      .rule = {.quotient = kQuotients[v[3]], .nan_saturates = v[4] == 0},
                      .layout = kLayouts[v[5]],
@@ -152,7 +151,7 @@ TEST_P(QuantizeConformance, AgreesOnScalesOfZeroInfinityAndNan) {
 
 TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
   // The exact midpoint of each two neighbours, and the float32 values on both sides of it.
-  for (const DType format : kFormats) {
+  for (const DType format : kFp8) {
     std::vector<float> values;
     const int codes = format == DType::kF8E4M3 ? 0x7e : 0x7b;
     for (int code = 0; code < codes; ++code) {
@@ -179,7 +178,7 @@ TEST_P(QuantizeConformance, RoundsEveryMidpointBetweenCodesToEven) {
 TEST_P(QuantizeConformance, TellsTheReciprocalFromTheDivisionAtMidpoints) {
   // Row s has the scale 2 s + 3 and holds that times every midpoint, all exact in float32: the quotient is
   // the midpoint itself, the product with the rounded reciprocal is often just beside it.
-  for (const DType format : kFormats) {
+  for (const DType format : kFp8) {
     const int64_t midpoints = format == DType::kF8E4M3 ? 0x7e : 0x7b;
     Strided x(memory(), 48, midpoints);
     const QuantMatrix w =

@@ -9,12 +9,11 @@
 #include "octet/backend/cpu/cpu_backend.h"
 #include "octet/backend/reference/reference_backend.h"
 #include "tests/conformance/compare.h"
+#include "tests/conformance/matrices.h"
 #include "tests/conformance/multiplication.h"
 
 namespace octet::conformance {
 namespace {
-
-constexpr std::array kFp8 = {DType::kF8E4M3, DType::kF8E5M2};
 
 class Subnormals : public testing::TestWithParam<CpuIsa> {
  protected:
@@ -36,11 +35,11 @@ TEST_P(Subnormals, ValuesOfAllCodesAreExact) {
   ReferenceBackend reference(memory_.ledger);
   for (const DType dtype : kFp8) {
     SCOPED_TRACE(to_string(dtype));
-    constexpr int64_t kCols = 7;  // each place in a lane
-    const QuantMatrix w = matrix_of_codes(memory_, dtype, kCols);
-    for (const int64_t tokens : {kCols, 4 * kCols}) {  // widened in registers, and ahead
-      Strided x(memory_, tokens, kCols);
-      for (int64_t t = 0; t < tokens; ++t) x.set(t, t % kCols, 0.5F);
+    constexpr int64_t kWidth = 7;  // each place in a lane
+    const QuantMatrix w = matrix_of_codes(memory_, dtype, kWidth);
+    for (const int64_t tokens : {kWidth, 4 * kWidth}) {  // widened in registers, and ahead
+      Strided x(memory_, tokens, kWidth);
+      for (int64_t t = 0; t < tokens; ++t) x.set(t, t % kWidth, 0.5F);
       const Activations dense = {.dense = x.view(), .precision = Precision::kFloat32, .quantized = {}};
       const auto multiplied = [&](Backend& backend) {
         Strided y(memory_, tokens, 256);

@@ -17,8 +17,8 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr int64_t kRows = 200;
-constexpr int64_t kCols = 150;
+constexpr int64_t kHeight = 200;
+constexpr int64_t kWidth = 150;
 constexpr int64_t kPlenty = int64_t{1} << 30;
 
 /// A piece of a tensor with bytes of its own.
@@ -87,7 +87,7 @@ void push_all(WeightLoader& loader, const std::vector<OwnedPiece>& pieces, int t
 
 struct PushModel {
   explicit PushModel(const StorageRule& rule) {
-    matrix = &model.matrix({{"a.weight", kRows}, {"b.weight", 9}}, kCols, rule);
+    matrix = &model.matrix({{"a.weight", kHeight}, {"b.weight", 9}}, kWidth, rule);
     vector = &model.vector({{"bias", 30}, {"more.bias", 5}});
   }
   TestModel model;
@@ -97,8 +97,8 @@ struct PushModel {
 
 MemorySource weights(DType dtype = DType::kBF16) {
   MemorySource source;
-  source.add("a.weight", dtype, {kRows, kCols});
-  source.add("b.weight", dtype, {9, kCols});
+  source.add("a.weight", dtype, {kHeight, kWidth});
+  source.add("b.weight", dtype, {9, kWidth});
   source.add("bias", DType::kBF16, {30});
   source.add("more.bias", DType::kBF16, {5});
   return source;
@@ -137,11 +137,11 @@ TEST(PushSession, RandomPiecesInRandomOrderOnSeveralThreadsGiveTheBytesOfAPull) 
       EXPECT_EQ(stored(other, pushed), bytes);
       EXPECT_EQ(report.final_bytes, report.predicted_final_bytes);
       EXPECT_EQ(other.ledger.current("loading"), 0);
-      EXPECT_EQ(report.read_bytes, expected.weights[0].elements * 2 + 9 * kCols * 2 + 35 * 2);
+      EXPECT_EQ(report.read_bytes, expected.weights[0].elements * 2 + 9 * kWidth * 2 + 35 * 2);
       ASSERT_EQ(report.weights.size(), 4U);
       for (const WeightRecord& record : report.weights) {
         if (record.name != "a.weight") continue;
-        EXPECT_EQ(record.stats.elements, rule.quantize ? kRows * kCols : 0);
+        EXPECT_EQ(record.stats.elements, rule.quantize ? kHeight * kWidth : 0);
         EXPECT_EQ(record.stats.zeroed, expected.weights[0].stats.zeroed);
         EXPECT_NEAR(record.stats.noise, expected.weights[0].stats.noise,
                     1e-6 * expected.weights[0].stats.noise);
@@ -159,13 +159,13 @@ TEST(PushSession, UnderRanksEveryRankTakesItsSliceOfEveryPiece) {
     PushModel one(rule);
     device.load(one.model, source);
     const QuantMatrixView expected = one.matrix->matrix.view();
-    for (const Rectangle& slice :
-         {Rectangle{{0, 77}, {0, kCols}}, Rectangle{{77, kRows}, {0, kCols}}, Rectangle{{0, kRows}, {0, 100}},
-          Rectangle{{0, kRows}, {100, kCols}}, Rectangle{{kRows, kRows}, {0, kCols}}}) {
+    for (const Rectangle& slice : {Rectangle{{0, 77}, {0, kWidth}}, Rectangle{{77, kHeight}, {0, kWidth}},
+                                   Rectangle{{0, kHeight}, {0, 100}}, Rectangle{{0, kHeight}, {100, kWidth}},
+                                   Rectangle{{kHeight, kHeight}, {0, kWidth}}}) {
       Device own(MatrixLayout::kLanes64);
       TestModel model;
       StoredMatrix& matrix = model.matrix({{"a.weight", slice.rows.size()}}, slice.cols.size(), rule);
-      model.parameters[0].shape = Shape{kRows, kCols};
+      model.parameters[0].shape = Shape{kHeight, kWidth};
       model.parameters[0].slice = {.rows = slice.rows, .cols = slice.cols};
       WeightLoader loader(own.backend, model.parameters, {.max_pending_bytes = kPlenty});
       loader.begin();
@@ -204,14 +204,14 @@ TEST(PushSession, WholeRowsRawCastsGivenScalesAndPlainWeightsNeverWait) {
   never_waits(weights(), {.quantize = true, .raw_cast = true}, 3);
   never_waits(weights(), {}, 3);
   never_waits(weights(), rule_of(Granularity::kBlock), 128);
-  never_waits(weights(), rule_of(Granularity::kTensor), kRows);
+  never_waits(weights(), rule_of(Granularity::kTensor), kHeight);
   MemorySource fp8 = weights(DType::kF8E4M3);
-  fp8.add("a.weight_scale", DType::kF32, {kRows});
+  fp8.add("a.weight_scale", DType::kF32, {kHeight});
   fp8.add("b.weight_scale", DType::kF32, {}, std::vector<float>{0.5F});
   MemorySource positive;
   for (const SourceTensor& tensor : fp8.tensors()) {
     std::vector<std::byte> bytes = fp8.bytes(tensor.name);
-    if (tensor.name == "a.weight_scale") bytes = bytes_of(DType::kF32, std::vector<float>(kRows, 0.25F));
+    if (tensor.name == "a.weight_scale") bytes = bytes_of(DType::kF32, std::vector<float>(kHeight, 0.25F));
     positive.add(tensor.name, tensor.dtype, tensor.shape, std::move(bytes));
   }
   never_waits(positive, rule_of(Granularity::kChannel), 7);
@@ -281,11 +281,11 @@ TEST(PushSession, APieceThatWouldPassTheBoundIsRefusedAndMayComeAgain) {
     EXPECT_EQ(other.ledger.current("loading"), half);
     if (granularity != Granularity::kChannel) continue;
     // Nothing of the refused piece was taken: it may come when there is room.
-    push(loader, cut(source, a, {0, 60}, {75, kCols}));
+    push(loader, cut(source, a, {0, 60}, {75, kWidth}));
     EXPECT_EQ(other.ledger.current("loading"), 0);
     push(loader, more);
-    push(loader, cut(source, a, {60, 70}, {75, kCols}));
-    push(loader, cut(source, a, {70, kRows}, {0, kCols}));
+    push(loader, cut(source, a, {60, 70}, {75, kWidth}));
+    push(loader, cut(source, a, {70, kHeight}, {0, kWidth}));
     for (const char* name : {"b.weight", "bias", "more.bias"}) push(loader, whole(source, name));
     loader.finish();
     EXPECT_EQ(stored(other, pushed), stored(device, pulled));
@@ -299,9 +299,9 @@ TEST(PushSession, WhatIsMissingCameTwiceOrIsUnknownIsReportedTogether) {
   PushModel model(rule_of(Granularity::kChannel));
   WeightLoader loader(device.backend, model.model.parameters, {});
   loader.begin();
-  push(loader, cut(source, a, {0, 50}, {0, kCols}));
-  push(loader, cut(source, a, {0, 50}, {0, kCols}));
-  push(loader, cut(source, a, {60, kRows}, {0, kCols}));
+  push(loader, cut(source, a, {0, 50}, {0, kWidth}));
+  push(loader, cut(source, a, {0, 50}, {0, kWidth}));
+  push(loader, cut(source, a, {60, kHeight}, {0, kWidth}));
   push(loader, whole(source, "bias"));
   push(loader, whole(source, "more.bias"));
   push(loader, {.piece = {.name = "stranger", .dtype = DType::kBF16, .shape = {1}},
@@ -359,7 +359,7 @@ TEST(PushSession, RefusesPiecesThatContradictThemselvesOrEarlierOnes) {
   };
   EXPECT_THAT(refused(whole(source, "a.weight")), HasSubstr("pushed while no load is under way"));
   loader.begin();
-  OwnedPiece piece = cut(source, a, {0, 2}, {0, kCols});
+  OwnedPiece piece = cut(source, a, {0, 2}, {0, kWidth});
   piece.piece.rows = IndexRange{199, 201};
   EXPECT_THAT(refused(piece), HasSubstr("a piece of rows [199, 201), expected a range in [0, 200)"));
   piece.piece.rows = IndexRange{2, 1};
@@ -367,22 +367,22 @@ TEST(PushSession, RefusesPiecesThatContradictThemselvesOrEarlierOnes) {
   piece.piece.rows = IndexRange{0, 2};
   piece.piece.cols = IndexRange{-1, 149};
   EXPECT_THAT(refused(piece), HasSubstr("a piece of columns [-1, 149)"));
-  piece = cut(source, a, {0, 2}, {0, kCols});
+  piece = cut(source, a, {0, 2}, {0, kWidth});
   piece.bytes.pop_back();
   EXPECT_THAT(refused(piece), HasSubstr("has 600 bytes, found 599"));
-  piece = cut(source, a, {0, 2}, {0, kCols});
-  piece.piece.shape = {kRows + 1, kCols};
+  piece = cut(source, a, {0, 2}, {0, kWidth});
+  piece.piece.shape = {kHeight + 1, kWidth};
   EXPECT_THAT(refused(piece), HasSubstr("tensor 'a.weight': expected shape [200, 150], found [201, 150]"));
   piece.piece.shape = {-2, 3};
   EXPECT_THAT(refused(piece), HasSubstr("no tensor has the shape [-2, 3]"));
   EXPECT_EQ(device.ledger.current(), 0);
-  push(loader, cut(source, a, {0, 2}, {0, kCols}));
-  piece = cut(weights(DType::kF32), a, {2, 4}, {0, kCols});
+  push(loader, cut(source, a, {0, 2}, {0, kWidth}));
+  piece = cut(weights(DType::kF32), a, {2, 4}, {0, kWidth});
   piece.piece.dtype = DType::kF16;
   EXPECT_THAT(refused(piece), HasSubstr("a piece says F16 [200, 150], known was BF16 [200, 150]"));
   OwnedPiece other = whole(weights(DType::kF32), "b.weight");
   EXPECT_THAT(refused(other), AllOf(HasSubstr("found F32 [9, 150], expected BF16"), HasSubstr("announce")));
-  push(loader, cut(source, a, {2, kRows}, {0, kCols}));
+  push(loader, cut(source, a, {2, kHeight}, {0, kWidth}));
   for (const char* name : {"b.weight", "bias", "more.bias"}) push(loader, whole(source, name));
   loader.finish();
   EXPECT_THAT(refused(whole(source, "a.weight")), HasSubstr("pushed while no load is under way"));
@@ -457,12 +457,12 @@ TEST(PushSession, AbandoningOrForgettingALoadGivesEverythingBack) {
   {
     WeightLoader loader(device.backend, model.model.parameters, {});
     loader.begin();
-    push(loader, cut(source, source.tensors()[0], {0, 10}, {0, kCols}));
+    push(loader, cut(source, source.tensors()[0], {0, 10}, {0, kWidth}));
     EXPECT_GT(device.ledger.current(), 0);
     loader.abandon();
     EXPECT_EQ(device.ledger.current(), 0);
     loader.begin();
-    push(loader, cut(source, source.tensors()[0], {0, 10}, {0, kCols}));
+    push(loader, cut(source, source.tensors()[0], {0, 10}, {0, kWidth}));
   }
   EXPECT_EQ(device.ledger.current(), 0);
   EXPECT_TRUE(model.matrix->matrix.empty());

@@ -14,22 +14,22 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr int64_t kCols = 300;
+constexpr int64_t kWholeCols = 300;
 const std::vector<TestModel::Member> kMembers = {{"q.weight", 130}, {"k.weight", 7}, {"v.weight", 256}};
 
 MemorySource source_of() {
   MemorySource source;
   for (const TestModel::Member& member : kMembers)
-    source.add(member.name, DType::kBF16, {member.rows, kCols});
-  source.add("norm.weight", DType::kF32, {kCols});
+    source.add(member.name, DType::kBF16, {member.rows, kWholeCols});
+  source.add("norm.weight", DType::kF32, {kWholeCols});
   source.add("other.weight", DType::kBF16, {9, 5});
   return source;
 }
 
 /// The source as a model: one merged matrix, one vector; `other.weight` belongs to nobody.
 struct Rig {
-  explicit Rig(const StorageRule& rule) : matrix(model.matrix(kMembers, kCols, rule)) {
-    model.vector({{"norm.weight", kCols}});
+  explicit Rig(const StorageRule& rule) : matrix(model.matrix(kMembers, kWholeCols, rule)) {
+    model.vector({{"norm.weight", kWholeCols}});
   }
   TestModel model;
   StoredMatrix& matrix;
@@ -125,8 +125,8 @@ TEST(WeightExporter, RefusesTheShareOfOneRank) {
   Device device;
   Rig rig(rule_of(Granularity::kChannel));
   std::vector<Parameter> parameters = rig.model.parameters;
-  parameters.back().slice.rows = IndexRange{.begin = 0, .end = kCols / 2};
-  std::get<StoredVector*>(parameters.back().destination)->size = kCols / 2;
+  parameters.back().slice.rows = IndexRange{.begin = 0, .end = kWholeCols / 2};
+  std::get<StoredVector*>(parameters.back().destination)->size = kWholeCols / 2;
   EXPECT_THAT(refusal<ArgumentError>([&] {
                 WeightExporter exporter({.backend = device.backend,
                                          .source = source,

@@ -5,14 +5,13 @@
 
 #include "octet/backend/cpu/cpu_backend.h"
 #include "octet/base/checked_math.h"
+#include "octet/core/float8.h"
 
 namespace octet {
 namespace {
 
 /// Waking a thread costs about as much as this many elements do.
 constexpr int64_t kElementsPerThread = 32768;
-/// The smallest scale of a dynamically quantized row.
-constexpr float kSmallestScale = 1.0F / (448.0F * 512.0F);
 
 void check_float32(ConstTensorView x, std::string_view operation) {
   if (x.dtype() == DType::kF32) return;  // no text is built on the way of a step

@@ -7,12 +7,10 @@
 #include "octet/backend/cpu/multiply_call.h"
 #include "octet/base/checked_math.h"
 #include "octet/base/error.h"
+#include "octet/core/float8.h"
 
 namespace octet {
 namespace {
-
-/// The smallest scale of a row.
-constexpr float kSmallestScale = 1.0F / (448.0F * 512.0F);
 
 bool one_scale_per_row(const QuantMatrixView& w) {
   if (w.scale_kind != ScaleKind::kGrid) return w.scale_kind == ScaleKind::kRow;

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "octet/core/float8.h"
+
 namespace octet::reference {
 
 float load(const std::byte* from, DType dtype) {

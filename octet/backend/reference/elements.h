@@ -29,9 +29,6 @@ void load_codes(const QuantMatrixView& w, int64_t row, std::span<float> out);
 /// encode(clamp(quotient)) in an FP8 dtype.
 [[nodiscard]] uint8_t encode(float quotient, DType dtype, bool nan_saturates);
 
-/// The smallest scale of a dynamically quantized row: 1 / (448 * 512), whatever the format.
-inline constexpr float kSmallestScale = 1.0F / (448.0F * 512.0F);
-
 /// max(amax / max, 1 / (448 * 512)): one scale for a token, or for a head of a token in the cache.
 [[nodiscard]] float dynamic_scale(float amax, DType dtype);
 
