@@ -50,11 +50,13 @@ test-tsan: setup ## the tests of threaded code under ThreadSanitizer
 
 lint: setup venv ## clang-format, clang-tidy and the floors of the architecture
 	@mkdir -p build
+	@tools/python_env.sh build/venv-lint tools/requirements-lint.txt
 	@$(call CMAKE_CONFIGURE,single)
 	@python3 tools/check_layers.py
 	@python3 tools/lint.py --build build/single --jobs $(JOBS)
 
 format: ## rewrite the sources as clang-format wants them
+	@tools/python_env.sh build/venv-lint tools/requirements-lint.txt
 	@python3 tools/lint.py --fix-format
 
 bench: setup venv ## build and run every benchmark: each checks its kernels before it times them

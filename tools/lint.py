@@ -5,7 +5,6 @@ import argparse
 import concurrent.futures
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -13,14 +12,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = ["octet", "apps", "examples", "python", "tests", "bench"]
 # Kernel sources are instantiated once per instruction set from the same text; tidying one instance is enough.
 TIDY_SKIP = ("kernels_avx2", "kernels_avx512", "emulated")
-VERSION = "19"
 
 
 def tool(name: str) -> str:
-    for candidate in (f"{name}-{VERSION}", name):
-        if shutil.which(candidate):
-            return candidate
-    sys.exit(f"lint: {name}-{VERSION} is missing: run tools/setup.sh")
+    program = ROOT / "build/venv-lint/bin" / name
+    if not program.exists():
+        sys.exit(f"lint: {program.relative_to(ROOT)} is missing: `make lint` and `make format` install it")
+    return str(program)
 
 
 def sources() -> list:

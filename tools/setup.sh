@@ -6,7 +6,7 @@ set -euo pipefail
 
 readonly RUST_MINIMUM=1.88
 packages=(build-essential cmake ninja-build ccache git pkg-config python3 python3-dev python3-venv python3-numpy
-  nlohmann-json3-dev libcli11-dev libssl-dev libgtest-dev libgmock-dev libsimde-dev openmpi-bin libopenmpi-dev clang-format-19 clang-tidy-19)
+  nlohmann-json3-dev libcli11-dev libssl-dev libgtest-dev libgmock-dev libsimde-dev openmpi-bin libopenmpi-dev)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 

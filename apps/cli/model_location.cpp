@@ -22,7 +22,7 @@ std::optional<fs::path> environment_path(const char* name) {
 fs::path bundled_model() {
   std::error_code ignored;
   const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
-  const fs::path installed = program.parent_path().parent_path() / "share" / "octet" / "models" / "demo";
+  fs::path installed = program.parent_path().parent_path() / "share" / "octet" / "models" / "demo";
   if (fs::is_directory(installed, ignored)) return installed;
   fs::path source = fs::path(build_info().source_folder) / "models" / "demo";
   if (fs::is_directory(source, ignored)) return source;

@@ -42,7 +42,7 @@ mode_t mode_for(const fs::path& path) {
 
 }  // namespace
 
-OutputFile::OutputFile(fs::path path) : path_(link_target(path)) {
+OutputFile::OutputFile(const fs::path& path) : path_(link_target(path)) {
   if (fs::is_directory(path_))
     throw DeviceError(path_.string() + ": cannot write: it is a folder; give the name of a file");
   if (is_special(path_)) {

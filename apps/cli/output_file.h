@@ -16,7 +16,7 @@ void check_writable(const std::filesystem::path& path);
 /// no regular file (a device, a pipe) is written directly.
 class OutputFile {
  public:
-  explicit OutputFile(std::filesystem::path path);
+  explicit OutputFile(const std::filesystem::path& path);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;

@@ -60,7 +60,7 @@ std::optional<fs::path> find_snapshot(const fs::path& entry) {
 }  // namespace
 
 fs::path resolve_model_folder(std::string_view model, const fs::path& hf_cache) {
-  const fs::path path(model);
+  fs::path path(model);
   if (!model.empty() && is_folder(path)) return path;
   const std::string what = "model " + quote(model) + ": ";
   std::error_code ignored;

@@ -32,7 +32,7 @@ int64_t stored_bytes(const Parameter& parameter) {
 
 /// Those of the destinations that a module names, with the other members of merged ones.
 std::vector<Parameter> Model::parameters_of(const ReloadOptions& options) {
-  const std::vector<Parameter> all = decoder_->parameters();
+  std::vector<Parameter> all = decoder_->parameters();
   if (options.modules.empty()) return all;
   Faults faults;
   std::set<const void*> chosen;
