@@ -3,7 +3,7 @@
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 DEV := build/dev
-# A compiler cache then serves every checkout of this project, wherever it lies.
+# A compiler cache then serves every checkout of this project, wherever it lies (but see CMAKE_UNITY_BUILD_RELOCATABLE).
 export CCACHE_BASEDIR := $(CURDIR)
 export CCACHE_NOHASHDIR := 1
 # These builds have the Python package as well, with the interpreter and tools of build/venv.

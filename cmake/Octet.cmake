@@ -20,6 +20,8 @@ target_include_directories(octet_flags INTERFACE "${CMAKE_SOURCE_DIR}")
 target_compile_options(octet_flags INTERFACE -Wall -Wextra -Wconversion -Wshadow)
 # The numbers are a promise: no contraction of a*b+c into one rounding unless a kernel asks for it by name.
 target_compile_options(octet_flags INTERFACE -ffp-contract=off)
+# From CMake 4 on: batches of sources name them by relative paths, so that a compiler cache serves every checkout.
+set(CMAKE_UNITY_BUILD_RELOCATABLE ON)
 # In a batch of sources (CMAKE_UNITY_BUILD) GCC takes the batch's own for a header.
 if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(octet_flags INTERFACE -Wno-subobject-linkage)

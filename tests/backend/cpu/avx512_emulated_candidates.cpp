@@ -5,6 +5,7 @@
 #include "octet/backend/cpu/cpu_backend.h"
 #include "tests/backend/cpu/avx512_emulated_multiply.h"
 #include "tests/conformance/conformance.h"
+#include "tests/support/sanitized.h"
 
 namespace octet::conformance {
 namespace {
@@ -30,7 +31,7 @@ Candidate candidate(std::string name, CpuIsa isa, const MultiplyKernels& multipl
 /// but for those of tiles, which are assembly.
 bool is_sanitized_natively(CpuIsa isa) {
   const std::vector<CpuIsa> native = supported_isas();
-  return OCTET_SANITIZED && isa != CpuIsa::kAmxBf16 && std::ranges::find(native, isa) != native.end();
+  return test::kSanitized && isa != CpuIsa::kAmxBf16 && std::ranges::find(native, isa) != native.end();
 }
 
 }  // namespace
