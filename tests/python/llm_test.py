@@ -300,7 +300,9 @@ def run_and_interrupt(body):
     """A script that prints "ready", is sent SIGINT, and must end with KeyboardInterrupt soon."""
     script = textwrap.dedent(body)
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+                               env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                               # Tests that a shell started in the background ignore it, and so would their children.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
